@@ -1,0 +1,226 @@
+//! Moments, spans and the clock. Everything is UTC microseconds, as in Postgres.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A moment: microseconds since 1970-01-01 UTC, negative before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Timestamp(i64);
+
+/// A text that is not an RFC 3339 time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a time: write RFC 3339, such as 2013-11-05T16:30:00Z")]
+pub struct InvalidTimestamp(pub String);
+
+impl Timestamp {
+    /// The moment this many microseconds after 1970-01-01 UTC.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970-01-01 UTC.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// This moment less `span`; saturates at the ends of time.
+    pub const fn minus(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+
+    /// This moment plus `span`; saturates at the ends of time.
+    pub const fn plus(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// Microseconds from `earlier` to this moment; negative if `earlier` is later.
+    pub const fn micros_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment as chrono has it, or `None` outside its range (about ±262,000 years).
+    pub fn to_chrono(self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.0)
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(at: DateTime<Utc>) -> Self {
+        Self(at.timestamp_micros())
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        DateTime::parse_from_rfc3339(text.trim())
+            .map(|at| Self(at.timestamp_micros()))
+            .map_err(|_| InvalidTimestamp(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Timestamp {
+    type Error = InvalidTimestamp;
+    fn try_from(text: String) -> Result<Self, InvalidTimestamp> {
+        text.parse()
+    }
+}
+
+impl From<Timestamp> for String {
+    fn from(at: Timestamp) -> String {
+        at.to_string()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with as many sub-second digits as needed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_chrono() {
+            Some(at) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            None => write!(f, "{}us since 1970", self.0),
+        }
+    }
+}
+
+/// A length of time, never negative: microseconds. Written `90s`, `5m`, `3h`, `7d`, `250ms`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(i64);
+
+/// A text that is not a length of time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a length of time: write a whole number and ms, s, m, h or d, such as 90s or 7d")]
+pub struct InvalidSpan(pub String);
+
+const UNITS: [(&str, i64); 5] =
+    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// A span of whole seconds.
+    pub const fn from_secs(secs: u32) -> Self {
+        Self(secs as i64 * 1_000_000)
+    }
+
+    /// Its length in microseconds, at least 0.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The same length as the standard library has it.
+    pub const fn to_std(self) -> std::time::Duration {
+        std::time::Duration::from_micros(self.0.unsigned_abs())
+    }
+}
+
+impl FromStr for Span {
+    type Err = InvalidSpan;
+    fn from_str(text: &str) -> Result<Self, InvalidSpan> {
+        let invalid = || InvalidSpan(text.to_owned());
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
+        let (number, unit) = text.split_at(unit_at);
+        let number: i64 = number.parse().map_err(|_| invalid())?;
+        let (_, micros) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        number.checked_mul(*micros).map(Self).ok_or_else(invalid)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = InvalidSpan;
+    fn try_from(text: String) -> Result<Self, InvalidSpan> {
+        text.parse()
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> String {
+        span.to_string()
+    }
+}
+
+impl fmt::Display for Span {
+    /// In the largest unit that leaves no remainder.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, micros) in UNITS {
+            if self.0 % micros == 0 && self.0 >= micros {
+                return write!(f, "{}{name}", self.0 / micros);
+            }
+        }
+        write!(f, "{}ms", self.0 / 1_000)
+    }
+}
+
+/// Where "now" comes from. Below `main`, the only way to know the time of day.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// The present moment.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's own clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+    fn now(&self) -> Timestamp {
+        Utc::now().into()
+    }
+}
+
+/// A clock that stands where it is set: for tests and simulations.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    pub const fn new(now: Timestamp) -> Self {
+        Self(AtomicI64::new(now.0))
+    }
+
+    /// Moves the clock to `now`, forwards or back.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.0, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_and_write() {
+        for (text, micros) in
+            [("250ms", 250_000), ("90s", 90_000_000), ("5m", 300_000_000), ("3h", 10_800_000_000), ("7d", 604_800_000_000)]
+        {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.as_micros(), micros, "{text}");
+            assert_eq!(span.to_string(), text);
+        }
+        assert_eq!("24h".parse::<Span>().unwrap().to_string(), "1d");
+        for bad in ["", "5", "h", "-5m", "1.5h", "5 m", "5w", "99999999999999999d"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn timestamps_keep_microseconds_and_time_before_1970() {
+        for text in ["2013-11-05T16:30:00Z", "1969-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z"] {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
+        }
+        assert_eq!("1969-12-31T23:59:59.999999Z".parse(), Ok(Timestamp::from_micros(-1)));
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! Around every handler: request ids, limits, panics turned into answers; and serving until told to stop.
+
+use std::any::Any;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use crate::error::ApiError;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static CURRENT_REQUEST_ID: Arc<str>;
+}
+
+/// The id of the request being served, as its answer carries it; empty outside one.
+pub fn current_request_id() -> String {
+    CURRENT_REQUEST_ID.try_with(|id| id.to_string()).unwrap_or_default()
+}
+
+/// Bounds on what a server accepts.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest request body in bytes; a larger one is a 413.
+    pub body_bytes: usize,
+    /// Requests served at once; one more is a 429 at once.
+    pub in_flight: usize,
+}
+
+/// Puts `limits` around `router`. For the routes that do work: health and metrics must answer under load too.
+pub fn limited(router: Router, limits: Limits) -> Router {
+    let permits = Arc::new(Semaphore::new(limits.in_flight));
+    router
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let permits = Arc::clone(&permits);
+            async move {
+                match permits.try_acquire() {
+                    Ok(_permit) => next.run(request).await,
+                    Err(_) => ApiError::overloaded().into_response(),
+                }
+            }
+        }))
+}
+
+/// Puts what every answer needs around the whole `router`: request ids, the envelope for unknown paths and methods, and
+/// an answer instead of a dropped connection when a handler panics.
+pub fn finished(router: Router) -> Router {
+    router
+        .fallback(|request: Request| async move {
+            ApiError::not_found("unknown_path", format!("there is nothing at {}", request.uri().path()))
+        })
+        .method_not_allowed_fallback(|request: Request| async move {
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                format!("{} is not possible at {}", request.method(), request.uri().path()),
+            )
+        })
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
+            let cause = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("a panic without a message");
+            ApiError::internal(&cause).into_response()
+        }))
+        .layer(middleware::from_fn(with_request_id))
+}
+
+/// Takes the caller's `x-request-id`, or makes one; every answer and log line of the request carries it.
+async fn with_request_id(request: Request, next: Next) -> Response {
+    let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok());
+    let id: Arc<str> = match given {
+        Some(id) if !id.is_empty() && id.len() <= 128 => id.into(),
+        _ => uuid::Uuid::now_v7().to_string().into(),
+    };
+    let span =
+        tracing::info_span!("request", request_id = &*id, method = %request.method(), path = request.uri().path());
+    let mut response = CURRENT_REQUEST_ID
+        .scope(Arc::clone(&id), next.run(request))
+        .instrument(span)
+        .await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// A request body in whole, with our envelope when it is too large or breaks off.
+#[derive(Debug)]
+pub struct RawBody(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Bytes::from_request(request, state)
+            .await
+            .map(Self)
+            .map_err(|rejection: BytesRejection| {
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    let message = "the request body is larger than this server takes; send fewer instances at once";
+                    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+                } else {
+                    ApiError::bad_request("broken_body", "the request body broke off")
+                }
+            })
+    }
+}
+
+/// Serves `router` until `stop`, then lets requests in flight finish, for at most `drain`.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, drain: Duration) -> io::Result<()> {
+    // Small answers must not wait for the acknowledgement of the ones before.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("could not set TCP_NODELAY: {error}");
+        }
+    });
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(stop.clone().cancelled_owned())
+        .into_future();
+    within(serving, stop, drain).await
+}
+
+async fn within(
+    serving: impl Future<Output = io::Result<()>>,
+    stop: CancellationToken,
+    drain: Duration,
+) -> io::Result<()> {
+    let too_late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        done = serving => done,
+        () = too_late => {
+            tracing::warn!("stopped with requests unfinished after {} s", drain.as_secs());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::{get, post};
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn app(in_flight: usize) -> Router {
+        let work = Router::new()
+            .route("/echo", post(|body: RawBody| async move { body.0 }))
+            .route(
+                "/panic",
+                get(|| async {
+                    if true {
+                        panic!("secret cause")
+                    }
+                }),
+            );
+        finished(limited(
+            work,
+            Limits {
+                body_bytes: 8,
+                in_flight,
+            },
+        ))
+    }
+
+    async fn ask(app: Router, request: Request) -> (StatusCode, Response<()>, Value) {
+        let response = app.oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 20).await.unwrap();
+        let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        (parts.status, Response::from_parts(parts, ()), json)
+    }
+
+    fn request(method: &str, path: &str, body: &'static str) -> Request {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("x-request-id", "r1")
+            .body(Body::from(body))
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_failure_has_the_envelope() {
+        let cases = [
+            (request("GET", "/nowhere", ""), 404, "unknown_path"),
+            (request("GET", "/echo", ""), 405, "method_not_allowed"),
+            (request("POST", "/echo", "123456789"), 413, "body_too_large"),
+            (request("GET", "/panic", ""), 500, "internal"),
+        ];
+        for (request, status, code) in cases {
+            let (got, response, json) = ask(app(1), request).await;
+            assert_eq!((got.as_u16(), json["code"].as_str()), (status, Some(code)));
+            assert_eq!(json["request_id"], "r1");
+            assert_eq!(response.headers()["x-request-id"], "r1");
+            assert!(!json.to_string().contains("secret"), "{json}");
+        }
+    }
+
+    #[tokio::test]
+    async fn more_than_the_limit_is_refused_at_once() {
+        let (status, response, json) = ask(app(0), request("POST", "/echo", "")).await;
+        assert_eq!((status.as_u16(), json["code"].as_str()), (429, Some("overloaded")));
+        assert_eq!(response.headers()["retry-after"], "1");
+    }
+
+    #[tokio::test]
+    async fn stopping_waits_for_requests_in_flight() {
+        let (entered, mut has_entered) = tokio::sync::mpsc::channel(1);
+        let release = CancellationToken::new();
+        let released = release.clone();
+        let slow = move || {
+            let (entered, released) = (entered.clone(), released.clone());
+            async move {
+                entered.send(()).await.expect("the test waits for this");
+                released.cancelled().await;
+                "done"
+            }
+        };
+        let router = finished(Router::new().route("/slow", get(slow)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, stop.clone(), Duration::from_secs(60)));
+        let client = tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream
+                .write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                .await
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        });
+        has_entered.recv().await.unwrap();
+        stop.cancel();
+        release.cancel();
+        assert!(client.await.unwrap().ends_with("done"));
+        server.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,99 @@
+//! Logs and metrics: set up once per process, the same way in both servers.
+
+use std::sync::OnceLock;
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use clap::{Args, ValueEnum};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Bounds of every duration histogram (names end in `_seconds`): 50 µs to 10 s, so that a Redis round trip and a stuck
+/// run both show, and replicas can be added up.
+const SECONDS: [f64; 17] = [
+    0.000_05, 0.000_1, 0.000_2, 0.000_35, 0.000_5, 0.000_75, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
+    2.5, 10.0,
+];
+
+/// How to log.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// What to log: a level, or `target=level` pairs with commas between
+    #[arg(
+        long,
+        env = "LARDER_LOG",
+        default_value = "info,ort=warn",
+        global = true,
+        help_heading = "Logging"
+    )]
+    pub log: String,
+    /// Log lines for people or for machines
+    #[arg(
+        long,
+        env = "LARDER_LOG_FORMAT",
+        default_value = "text",
+        global = true,
+        help_heading = "Logging"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// one line of text
+    Text,
+    /// one JSON object a line
+    Json,
+}
+
+/// Starts logging to standard error: standard output belongs to what a command prints.
+///
+/// # Errors
+/// If the filter can't be parsed.
+pub fn init_logs(args: &LogArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log)
+        .map_err(|error| anyhow::anyhow!("LARDER_LOG / --log `{}` is not a filter: {error}", args.log))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A subscriber that is there already (another server in the same process, in tests) stays.
+    let _already = match args.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    Ok(())
+}
+
+/// Installs the process's metrics recorder at the first call; the same handle after that.
+///
+/// # Panics
+/// If another recorder is installed already, which only a program of other make could have done.
+pub fn metrics_handle() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+                .expect("the bounds are not empty")
+                .install_recorder()
+                .expect("no other metrics recorder in this process")
+        })
+        .clone()
+}
+
+/// `GET /metrics`, in Prometheus's text format.
+pub fn metrics_route() -> Router {
+    let handle = metrics_handle();
+    Router::new().route(
+        "/metrics",
+        get(move || async move {
+            handle.run_upkeep();
+            (
+                [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+                handle.render(),
+            )
+        }),
+    )
+}

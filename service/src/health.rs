@@ -83,5 +83,5 @@ where
             "/health/live",
             get(|| async { axum::Json(serde_json::json!({"live": true})) }),
         )
-        .route("/health/ready", get(move || ready()))
+        .route("/health/ready", get(ready))
 }

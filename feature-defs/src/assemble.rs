@@ -49,7 +49,11 @@ pub fn assemble(service: &Service, parts: Parts<'_>) -> Vec<Assembled> {
         });
         derived.push(value);
     }
-    service.inputs.iter().map(|input| fill(input, find(input.origin, &parts, &derived))).collect()
+    service
+        .inputs
+        .iter()
+        .map(|input| fill(input, find(input.origin, &parts, &derived)))
+        .collect()
 }
 
 /// The value at `origin` and its status.
@@ -78,8 +82,20 @@ fn fill(input: &Input, (value, status): (Option<&Value>, Status)) -> Assembled {
     // NaN is how floats spell "no value": it must meet the default like any other null.
     let value = value.filter(|v| !v.as_f64().is_some_and(f64::is_nan));
     match (value, &input.default) {
-        (Some(value), _) => Assembled { value: Some(value.clone()), status, defaulted: false },
-        (None, Some(default)) => Assembled { value: Some(default.clone()), status, defaulted: true },
-        (None, None) => Assembled { value: None, status, defaulted: false },
+        (Some(value), _) => Assembled {
+            value: Some(value.clone()),
+            status,
+            defaulted: false,
+        },
+        (None, Some(default)) => Assembled {
+            value: Some(default.clone()),
+            status,
+            defaulted: true,
+        },
+        (None, None) => Assembled {
+            value: None,
+            status,
+            defaulted: false,
+        },
     }
 }

@@ -62,7 +62,10 @@ impl Schema {
             hash.update(field.value_type.name().as_bytes());
             hash.update(b"\n");
         }
-        Self { id: hash.digest(), fields }
+        Self {
+            id: hash.digest(),
+            fields,
+        }
     }
 
     /// The id that blobs of this layout carry.
@@ -137,7 +140,11 @@ pub enum DecodeError {
 /// If `values` are not one per field of the schema, of the field's type: the caller's mistake, never data's.
 pub fn encode(schema: &Schema, header: Header, body: &Body, out: &mut Vec<u8>) {
     out.push(FORMAT);
-    out.push(if matches!(body, Body::Tombstone) { KIND_TOMBSTONE } else { KIND_VALUES });
+    out.push(if matches!(body, Body::Tombstone) {
+        KIND_TOMBSTONE
+    } else {
+        KIND_VALUES
+    });
     out.extend_from_slice(&sortable(header.event).to_be_bytes());
     out.extend_from_slice(&header.created.map_or(0, sortable).to_be_bytes());
     out.extend_from_slice(&sortable(header.as_of).to_be_bytes());
@@ -194,8 +201,9 @@ pub fn decode_body(blob: &[u8], schema: &Schema) -> Result<Body, DecodeError> {
         _ => return Err(DecodeError::Short(blob.len())),
     }
     let bitmap_len = schema.fields.len().div_ceil(8);
-    let (bitmap, mut rest) =
-        blob[HEADER_LEN..].split_at_checked(bitmap_len).ok_or(DecodeError::Short(blob.len()))?;
+    let (bitmap, mut rest) = blob[HEADER_LEN..]
+        .split_at_checked(bitmap_len)
+        .ok_or(DecodeError::Short(blob.len()))?;
     let mut values = Vec::with_capacity(schema.fields.len());
     for (i, field) in schema.fields.iter().enumerate() {
         let null = bitmap[i / 8] & (1 << (i % 8)) != 0;
@@ -254,25 +262,21 @@ fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn take(field: &Field, rest: &mut &[u8]) -> Result<Value, DecodeError> {
-    let text = |bytes: &[u8]| {
-        String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::NotUtf8(field.name.clone()))
-    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::NotUtf8(field.name.clone()));
     Ok(match field.value_type {
         ValueType::Bool => Value::Bool(take_array::<1>(field, rest)?[0] != 0),
         ValueType::Int64 => Value::Int64(i64::from_le_bytes(take_array(field, rest)?)),
         ValueType::Float32 => Value::Float32(f32::from_le_bytes(take_array(field, rest)?)),
         ValueType::Float64 => Value::Float64(f64::from_le_bytes(take_array(field, rest)?)),
-        ValueType::Timestamp => {
-            Value::Timestamp(Timestamp::from_micros(i64::from_le_bytes(take_array(field, rest)?)))
-        }
+        ValueType::Timestamp => Value::Timestamp(Timestamp::from_micros(i64::from_le_bytes(take_array(field, rest)?))),
         ValueType::String => Value::String(text(take_bytes(field, rest)?)?),
         ValueType::Bytes => Value::Bytes(take_bytes(field, rest)?.to_vec()),
-        ValueType::Float32List => {
-            Value::Float32List(take_items(field, rest, |rest| take_array(field, rest).map(f32::from_le_bytes))?)
-        }
-        ValueType::Int64List => {
-            Value::Int64List(take_items(field, rest, |rest| take_array(field, rest).map(i64::from_le_bytes))?)
-        }
+        ValueType::Float32List => Value::Float32List(take_items(field, rest, |rest| {
+            take_array(field, rest).map(f32::from_le_bytes)
+        })?),
+        ValueType::Int64List => Value::Int64List(take_items(field, rest, |rest| {
+            take_array(field, rest).map(i64::from_le_bytes)
+        })?),
         ValueType::StringList => {
             Value::StringList(take_items(field, rest, |rest| take_bytes(field, rest).and_then(text))?)
         }
@@ -280,14 +284,18 @@ fn take(field: &Field, rest: &mut &[u8]) -> Result<Value, DecodeError> {
 }
 
 fn take_array<const N: usize>(field: &Field, rest: &mut &[u8]) -> Result<[u8; N], DecodeError> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or_else(|| DecodeError::Truncated(field.name.clone()))?;
+    let (head, tail) = rest
+        .split_first_chunk::<N>()
+        .ok_or_else(|| DecodeError::Truncated(field.name.clone()))?;
     *rest = tail;
     Ok(*head)
 }
 
 fn take_bytes<'a>(field: &Field, rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let len = u32::from_le_bytes(take_array(field, rest)?) as usize;
-    let (head, tail) = rest.split_at_checked(len).ok_or_else(|| DecodeError::Truncated(field.name.clone()))?;
+    let (head, tail) = rest
+        .split_at_checked(len)
+        .ok_or_else(|| DecodeError::Truncated(field.name.clone()))?;
     *rest = tail;
     Ok(head)
 }
@@ -311,7 +319,10 @@ mod tests {
     use super::*;
 
     fn field(name: &str, value_type: ValueType) -> Field {
-        Field { name: name.parse().unwrap(), value_type }
+        Field {
+            name: name.parse().unwrap(),
+            value_type,
+        }
     }
 
     fn every_type() -> (Schema, Vec<Option<Value>>) {
@@ -327,8 +338,11 @@ mod tests {
             Value::Int64List(vec![3, 4]),
             Value::StringList(vec!["a".into(), String::new()]),
         ];
-        let fields =
-            values.iter().enumerate().map(|(i, v)| field(&format!("f{i}"), v.value_type())).collect();
+        let fields = values
+            .iter()
+            .enumerate()
+            .map(|(i, v)| field(&format!("f{i}"), v.value_type()))
+            .collect();
         (Schema::new(fields), values.into_iter().map(Some).collect())
     }
 
@@ -354,11 +368,21 @@ mod tests {
             field("tail", ValueType::String),
         ]);
         let body = Body::Values(vec![Some(Value::Float64(0.5)), None, Some(Value::String("N1".into()))]);
-        let hex: String =
-            blob(&schema, header(1, Some(-1)), &body).iter().map(|b| format!("{b:02x}")).collect();
+        let hex: String = blob(&schema, header(1, Some(-1)), &body)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         let golden = [
-            "01", "00", "8000000000000001", "7fffffffffffffff", "8000000000000009", "5672b91265b0a270",
-            "02", "000000000000e03f", "02000000", "4e31",
+            "01",
+            "00",
+            "8000000000000001",
+            "7fffffffffffffff",
+            "8000000000000009",
+            "5672b91265b0a270",
+            "02",
+            "000000000000e03f",
+            "02000000",
+            "4e31",
         ]
         .concat()
         .replace("5672b91265b0a270", "@@ID@@");
@@ -369,8 +393,11 @@ mod tests {
     fn every_type_reads_back_whole_and_with_nulls() {
         let (schema, values) = every_type();
         for nulls in 0..1_u32 << values.len() {
-            let values =
-                values.iter().enumerate().map(|(i, v)| v.clone().filter(|_| nulls & (1 << i) == 0)).collect();
+            let values = values
+                .iter()
+                .enumerate()
+                .map(|(i, v)| v.clone().filter(|_| nulls & (1 << i) == 0))
+                .collect();
             let body = Body::Values(values);
             let header = header(i64::from(nulls) - 5, (nulls % 2 == 0).then_some(7));
             let bytes = blob(&schema, header, &body);
@@ -384,7 +411,10 @@ mod tests {
         let (schema, values) = every_type();
         let bytes = blob(&schema, header(1, None), &Body::Values(values));
         for len in 0..bytes.len() {
-            assert!(decode_header(&bytes[..len]).is_err() || decode_body(&bytes[..len], &schema).is_err(), "{len}");
+            assert!(
+                decode_header(&bytes[..len]).is_err() || decode_body(&bytes[..len], &schema).is_err(),
+                "{len}"
+            );
         }
         let mut longer = bytes.clone();
         longer.push(0);
@@ -412,7 +442,11 @@ mod tests {
     #[test]
     fn another_layout_is_read_by_name_and_type() {
         let stored = Schema::new(vec![field("a", ValueType::Int64), field("b", ValueType::Float64)]);
-        let wanted = [field("b", ValueType::Float64), field("a", ValueType::Float64), field("c", ValueType::Int64)];
+        let wanted = [
+            field("b", ValueType::Float64),
+            field("a", ValueType::Float64),
+            field("c", ValueType::Int64),
+        ];
         assert_eq!(stored.positions(&wanted), [Some(1), None, None]);
         let json = serde_json::to_string(&stored).unwrap();
         assert_eq!(json, r#"[{"name":"a","type":"int64"},{"name":"b","type":"float64"}]"#);

@@ -41,7 +41,10 @@ impl TryFrom<Value> for KeyValue {
         match value {
             Value::String(s) => Ok(Self::String(s)),
             Value::Int64(i) => Ok(Self::Int64(i)),
-            other => Err(WrongType { expected: ValueType::String, got: other.value_type().to_string() }),
+            other => Err(WrongType {
+                expected: ValueType::String,
+                got: other.value_type().to_string(),
+            }),
         }
     }
 }
@@ -129,7 +132,10 @@ mod tests {
     use super::*;
 
     fn spell(parts: &[(&str, KeyValue)]) -> String {
-        let parts: Vec<_> = parts.iter().map(|(n, v)| (n.parse::<FeatureName>().unwrap(), v)).collect();
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(n, v)| (n.parse::<FeatureName>().unwrap(), v))
+            .collect();
         let entity = EntityKey::new(parts.iter().map(|(n, v)| (n, *v)));
         value_key(&"flights".parse().unwrap(), &"ops".parse().unwrap(), &entity)
     }
@@ -138,8 +144,14 @@ mod tests {
     fn keys_are_spelled_so_for_good() {
         let s = |text: &str| KeyValue::String(text.into());
         assert_eq!(spell(&[("carrier", s("UA"))]), "larder:flights:ops:{carrier=UA}");
-        assert_eq!(spell(&[("a", s("x")), ("b", KeyValue::Int64(-7))]), "larder:flights:ops:{a=x,b=-7}");
-        assert_eq!(spell(&[("a", s("{}:,=% é"))]), "larder:flights:ops:{a=%7B%7D%3A%2C%3D%25%20%C3%A9}");
+        assert_eq!(
+            spell(&[("a", s("x")), ("b", KeyValue::Int64(-7))]),
+            "larder:flights:ops:{a=x,b=-7}"
+        );
+        assert_eq!(
+            spell(&[("a", s("{}:,=% é"))]),
+            "larder:flights:ops:{a=%7B%7D%3A%2C%3D%25%20%C3%A9}"
+        );
         assert_eq!(spell(&[("a", s(""))]), "larder:flights:ops:{a=}");
     }
 

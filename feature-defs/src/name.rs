@@ -22,7 +22,11 @@ pub fn check(text: &str) -> Result<(), InvalidName> {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !text.contains("__")
         && !text.ends_with('_');
-    if shape { Ok(()) } else { Err(InvalidName(text.to_owned())) }
+    if shape {
+        Ok(())
+    } else {
+        Err(InvalidName(text.to_owned()))
+    }
 }
 
 macro_rules! names {

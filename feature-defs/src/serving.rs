@@ -63,12 +63,20 @@ pub struct StoredRow {
 impl StoredRow {
     /// There is no row.
     pub const fn not_found() -> Self {
-        Self { status: Status::NotFound, event: None, values: Vec::new() }
+        Self {
+            status: Status::NotFound,
+            event: None,
+            values: Vec::new(),
+        }
     }
 
     /// The store could not be read.
     pub const fn unavailable() -> Self {
-        Self { status: Status::Unavailable, event: None, values: Vec::new() }
+        Self {
+            status: Status::Unavailable,
+            event: None,
+            values: Vec::new(),
+        }
     }
 }
 

@@ -97,8 +97,13 @@ pub struct Span(i64);
 #[error("`{0}` is not a length of time: write a whole number and ms, s, m, h or d, such as 90s or 7d")]
 pub struct InvalidSpan(pub String);
 
-const UNITS: [(&str, i64); 5] =
-    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+const UNITS: [(&str, i64); 5] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+];
 
 impl Span {
     /// No time at all.
@@ -202,9 +207,13 @@ mod tests {
 
     #[test]
     fn spans_read_and_write() {
-        for (text, micros) in
-            [("250ms", 250_000), ("90s", 90_000_000), ("5m", 300_000_000), ("3h", 10_800_000_000), ("7d", 604_800_000_000)]
-        {
+        for (text, micros) in [
+            ("250ms", 250_000),
+            ("90s", 90_000_000),
+            ("5m", 300_000_000),
+            ("3h", 10_800_000_000),
+            ("7d", 604_800_000_000),
+        ] {
             let span: Span = text.parse().unwrap();
             assert_eq!(span.as_micros(), micros, "{text}");
             assert_eq!(span.to_string(), text);
@@ -217,7 +226,11 @@ mod tests {
 
     #[test]
     fn timestamps_keep_microseconds_and_time_before_1970() {
-        for text in ["2013-11-05T16:30:00Z", "1969-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z"] {
+        for text in [
+            "2013-11-05T16:30:00Z",
+            "1969-12-31T23:59:59.999999Z",
+            "0001-01-01T00:00:00Z",
+        ] {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
         }
         assert_eq!("1969-12-31T23:59:59.999999Z".parse(), Ok(Timestamp::from_micros(-1)));

@@ -80,7 +80,10 @@ impl fmt::Display for ValueType {
 impl FromStr for ValueType {
     type Err = UnknownType;
     fn from_str(text: &str) -> Result<Self, UnknownType> {
-        Self::ALL.into_iter().find(|t| t.name() == text).ok_or_else(|| UnknownType(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|t| t.name() == text)
+            .ok_or_else(|| UnknownType(text.to_owned()))
     }
 }
 
@@ -169,18 +172,27 @@ impl Value {
             (ValueType::String, Json::String(s)) => Some(Self::String(s.clone())),
             (ValueType::Bytes, Json::String(s)) => from_hex(s).map(Self::Bytes),
             (ValueType::Timestamp, Json::String(s)) => s.parse().ok().map(Self::Timestamp),
-            (ValueType::Float32List, Json::Array(items)) => {
-                items.iter().map(|i| i.as_f64().and_then(single)).collect::<Option<_>>().map(Self::Float32List)
-            }
-            (ValueType::Int64List, Json::Array(items)) => {
-                items.iter().map(Json::as_i64).collect::<Option<_>>().map(Self::Int64List)
-            }
-            (ValueType::StringList, Json::Array(items)) => {
-                items.iter().map(|i| i.as_str().map(str::to_owned)).collect::<Option<_>>().map(Self::StringList)
-            }
+            (ValueType::Float32List, Json::Array(items)) => items
+                .iter()
+                .map(|i| i.as_f64().and_then(single))
+                .collect::<Option<_>>()
+                .map(Self::Float32List),
+            (ValueType::Int64List, Json::Array(items)) => items
+                .iter()
+                .map(Json::as_i64)
+                .collect::<Option<_>>()
+                .map(Self::Int64List),
+            (ValueType::StringList, Json::Array(items)) => items
+                .iter()
+                .map(|i| i.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .map(Self::StringList),
             _ => None,
         };
-        value.map(Some).ok_or_else(|| WrongType { expected, got: shorten(&json.to_string()) })
+        value.map(Some).ok_or_else(|| WrongType {
+            expected,
+            got: shorten(&json.to_string()),
+        })
     }
 
     /// As JSON. NaN and infinity, which JSON lacks, are null.
@@ -205,7 +217,10 @@ impl Value {
     /// # Errors
     /// [`WrongType`] with the offending text.
     pub fn from_text(expected: ValueType, text: &str) -> Result<Option<Self>, WrongType> {
-        let wrong = || WrongType { expected, got: shorten(&format!("{text:?}")) };
+        let wrong = || WrongType {
+            expected,
+            got: shorten(&format!("{text:?}")),
+        };
         let value = match expected {
             ValueType::String => Some(Self::String(text.to_owned())),
             ValueType::Bytes => from_hex(text).map(Self::Bytes),
@@ -253,7 +268,10 @@ impl Value {
 
 /// A double as a single, unless it is out of range.
 fn single(x: f64) -> Option<f32> {
-    #[expect(clippy::cast_possible_truncation, reason = "rounding to single is what a float32 feature means")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounding to single is what a float32 feature means"
+    )]
     let narrow = x as f32;
     narrow.is_finite().then_some(narrow)
 }
@@ -271,12 +289,19 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok())
+        .collect()
 }
 
 /// At most 60 characters of what a user sent, for an error message.
 fn shorten(text: &str) -> String {
-    if text.chars().count() <= 60 { text.to_owned() } else { text.chars().take(57).chain("...".chars()).collect() }
+    if text.chars().count() <= 60 {
+        text.to_owned()
+    } else {
+        text.chars().take(57).chain("...".chars()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -301,7 +326,10 @@ mod tests {
         for (expected, json) in bad {
             assert!(Value::from_json(expected, &json).is_err(), "{expected} {json}");
         }
-        assert_eq!(Value::from_json(ValueType::Float64, &json!(5)), Ok(Some(Value::Float64(5.0))));
+        assert_eq!(
+            Value::from_json(ValueType::Float64, &json!(5)),
+            Ok(Some(Value::Float64(5.0)))
+        );
         assert_eq!(Value::from_json(ValueType::Int64, &Json::Null), Ok(None));
     }
 

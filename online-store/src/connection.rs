@@ -1,0 +1,215 @@
+//! One multiplexed connection that many tasks share: made when first needed, replaced when lost.
+//!
+//! Not redis's `ConnectionManager`: that one makes callers wait for its retries while Redis is down, and stays broken
+//! for good when Redis answers the first greeting with an error, as it does while it loads its data.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, Value};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::StoreError;
+use crate::url::RedisUrl;
+
+/// An attempt to connect, greeting included, may take so long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// After a failed attempt, callers are refused for this long, twice as long after the next, and so on …
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// … up to this long. So recovery is never later than this after Redis is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A connection to one Redis, shared by clones. No I/O before the first command; while Redis is down, commands fail at
+/// once but for one attempt to connect now and then; when it is back, they succeed.
+#[derive(Clone)]
+pub struct SharedConnection(Arc<Inner>);
+
+struct Inner {
+    url: RedisUrl,
+    client: Client,
+    state: Mutex<State>,
+}
+
+enum State {
+    /// Not connected, and nobody is trying.
+    Idle,
+    /// Someone is trying; the channel closes when the state has changed.
+    Connecting(watch::Receiver<()>),
+    Connected(Live),
+    /// The last attempts failed.
+    Failed {
+        error: StoreError,
+        attempts: u32,
+        until: Instant,
+    },
+}
+
+#[derive(Clone)]
+struct Live {
+    connection: MultiplexedConnection,
+    /// Tells this connection from the one that replaced it.
+    since: Instant,
+}
+
+impl SharedConnection {
+    /// A connection that is made when first used.
+    ///
+    /// # Errors
+    /// A URL of a kind that this build does not speak.
+    pub fn open(url: &RedisUrl) -> Result<Self, StoreError> {
+        let client = Client::open(url.connection_info()).map_err(|error| StoreError::unreachable(url, &error))?;
+        Ok(Self(Arc::new(Inner {
+            url: url.clone(),
+            client,
+            state: Mutex::new(State::Idle),
+        })))
+    }
+
+    /// The answer to one command. It must be harmless twice: after a lost connection it is sent again.
+    ///
+    /// # Errors
+    /// No answer within that time (connecting included), no connection, or an error as the answer.
+    pub async fn query<T: FromRedisValue>(&self, command: Cmd, within: Duration) -> Result<T, StoreError> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.add_command(command);
+        let mut answers = self.send(&commands, within).await?;
+        let answer = answers.pop().unwrap_or(Value::Nil);
+        self.read(answer)
+    }
+
+    /// The answers to commands that are sent together, one each, in order; an answer may be a `Value::ServerError`.
+    /// They must be harmless twice: after a lost connection they are sent again.
+    ///
+    /// # Errors
+    /// No answer within that time (connecting included), or no connection.
+    pub async fn send(&self, commands: &Pipeline, within: Duration) -> Result<Vec<Value>, StoreError> {
+        let deadline = Instant::now() + within;
+        timeout_at(deadline, self.send_and_again(commands))
+            .await
+            .unwrap_or_else(|_| {
+                Err(StoreError::Timeout {
+                    url: self.0.url.clone(),
+                    after: within,
+                })
+            })
+    }
+
+    /// An answer as the type it should be of.
+    ///
+    /// # Errors
+    /// The server's error, or an answer of another type.
+    pub fn read<T: FromRedisValue>(&self, answer: Value) -> Result<T, StoreError> {
+        answer
+            .extract_error()
+            .and_then(|answer| T::from_redis_value(answer).map_err(RedisError::from))
+            .map_err(|error| StoreError::refused(&self.0.url, &error))
+    }
+
+    async fn send_and_again(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        match self.send_once(commands).await? {
+            Ok(answers) => Ok(answers),
+            // The connection was lost, perhaps long ago and unnoticed: the next one deserves a try.
+            Err(_) => self
+                .send_once(commands)
+                .await?
+                .map_err(|error| StoreError::unreachable(&self.0.url, &error)),
+        }
+    }
+
+    /// `Ok(Err(…))` if the connection was lost meanwhile.
+    async fn send_once(&self, commands: &Pipeline) -> Result<Result<Vec<Value>, RedisError>, StoreError> {
+        let mut live = self.connected().await?;
+        match live.connection.req_packed_commands(commands, 0, commands.len()).await {
+            Ok(answers) => Ok(Ok(answers)),
+            Err(error) if error.is_io_error() || error.is_unrecoverable_error() => {
+                self.lost(live.since);
+                Ok(Err(error))
+            }
+            Err(error) => Err(StoreError::refused(&self.0.url, &error)),
+        }
+    }
+
+    /// The connection, made first if need be.
+    async fn connected(&self) -> Result<Live, StoreError> {
+        loop {
+            let mut changed = {
+                let mut state = self.state();
+                match &*state {
+                    State::Connected(live) => return Ok(live.clone()),
+                    State::Failed { error, until, .. } if Instant::now() < *until => return Err(error.clone()),
+                    // A closed channel here means that the attempt died with its runtime.
+                    State::Connecting(changed) if changed.has_changed().is_ok() => changed.clone(),
+                    State::Failed { attempts, .. } => self.start_connecting(*attempts, &mut state),
+                    State::Idle | State::Connecting(_) => self.start_connecting(0, &mut state),
+                }
+            };
+            // An error is what is waited for: the sender is dropped when the state has changed.
+            let _closed = changed.changed().await;
+        }
+    }
+
+    /// Connects in a task of its own, so that an attempt outlives the deadline of whoever was first to need it.
+    fn start_connecting(&self, failed_attempts: u32, state: &mut State) -> watch::Receiver<()> {
+        let (done, changed) = watch::channel(());
+        *state = State::Connecting(changed.clone());
+        let this = self.clone();
+        tokio::spawn(async move {
+            let outcome = this.connect().await;
+            *this.state() = match outcome {
+                Ok(connection) => State::Connected(Live {
+                    connection,
+                    since: Instant::now(),
+                }),
+                Err(error) => {
+                    let pause = FIRST_PAUSE
+                        .saturating_mul(1 << failed_attempts.min(16))
+                        .min(LONGEST_PAUSE);
+                    State::Failed {
+                        error,
+                        attempts: failed_attempts + 1,
+                        until: Instant::now() + pause,
+                    }
+                }
+            };
+            drop(done);
+        });
+        changed
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
+        // Each call brings its own deadline: a response timeout here would be a second, hidden one.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(None);
+        let attempt = self.0.client.get_multiplexed_async_connection_with_config(&config);
+        match timeout_at(Instant::now() + CONNECT_TIMEOUT, attempt).await {
+            Ok(outcome) => outcome.map_err(|error| StoreError::unreachable(&self.0.url, &error)),
+            Err(_) => Err(StoreError::Unreachable {
+                url: self.0.url.clone(),
+                cause: format!("no answer within {CONNECT_TIMEOUT:?}"),
+                hint: "check the host and port in the Redis URL, and the network",
+            }),
+        }
+    }
+
+    fn lost(&self, since: Instant) {
+        let mut state = self.state();
+        if matches!(&*state, State::Connected(live) if live.since == since) {
+            *state = State::Idle;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each assignment under the lock is whole, so a poisoned state is still a true one.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SharedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedConnection").field(&self.0.url).finish()
+    }
+}

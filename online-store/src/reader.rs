@@ -1,0 +1,313 @@
+//! Reading many values in one round trip, within a deadline.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use feature_defs::codec::{Body, Schema, decode_body, decode_header};
+use feature_defs::definitions::View;
+use feature_defs::key::{EntityKey, marker_key, schemas_key, value_key};
+use feature_defs::name::{ProjectName, ViewName};
+use feature_defs::serving::{Marker, StoredRow, judge};
+use feature_defs::time::Timestamp;
+use redis::{Pipeline, Value};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::SharedConnection;
+use crate::error::StoreError;
+use crate::views::ViewState;
+
+/// How often markers and schemas are read again.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How long that may take.
+const REFRESH_WITHIN: Duration = Duration::from_secs(1);
+/// At most one warning about unreadable values in this time.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// A value to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Lookup<'a> {
+    /// Of which view.
+    pub view: &'a View,
+    /// For which entity; `None` if a join key is null: not found, and not asked for.
+    pub key: Option<&'a EntityKey>,
+}
+
+/// Reads the values of some views, with what it knows of their markers and layouts.
+#[derive(Debug)]
+pub struct OnlineReader {
+    connection: SharedConnection,
+    project: ProjectName,
+    views: HashMap<ViewName, ViewState>,
+    refreshed: AtomicBool,
+    warnings: Mutex<Warnings>,
+}
+
+#[derive(Debug, Default)]
+struct Warnings {
+    last: Option<Instant>,
+    withheld: u64,
+}
+
+impl OnlineReader {
+    pub(crate) fn new(connection: SharedConnection, project: ProjectName, views: Vec<Arc<View>>) -> Self {
+        let views = views
+            .into_iter()
+            .map(|view| (view.name.clone(), ViewState::new(view)))
+            .collect();
+        Self {
+            connection,
+            project,
+            views,
+            refreshed: AtomicBool::new(false),
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// Reads the markers and schemas of all views again, in one round trip.
+    ///
+    /// # Errors
+    /// Redis is away or refuses: what was known stays.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        self.refresh_within(REFRESH_WITHIN).await
+    }
+
+    /// Refreshes every second until stopped. While Redis is away, what was known last stays.
+    pub async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = interval(REFRESH_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut healthy = true;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let outcome = tokio::select! {
+                () = stop.cancelled() => return,
+                outcome = self.refresh() => outcome,
+            };
+            match &outcome {
+                Ok(()) if !healthy => tracing::info!("the online store is back"),
+                Err(error) if healthy => tracing::warn!(%error, "markers of the online store can't be refreshed"),
+                Ok(()) | Err(_) => {}
+            }
+            healthy = outcome.is_ok();
+        }
+    }
+
+    /// The marker of a view, as last known.
+    pub fn marker(&self, view: &ViewName) -> Option<Marker> {
+        self.views.get(view)?.marker.load().as_deref().cloned()
+    }
+
+    /// One row a lookup, in order, in one round trip. A row's values are in the order of its view's fields; a feature
+    /// that the stored layout lacks is null. A row that can't be read (damaged, or of a layout that is not stored) is
+    /// `UNAVAILABLE`, and a warning names its key.
+    ///
+    /// # Errors
+    /// Redis is away, refuses, or did not answer in time: no row is known.
+    pub async fn read(
+        &self,
+        lookups: &[Lookup<'_>],
+        now: Timestamp,
+        within: Duration,
+    ) -> Result<Vec<StoredRow>, StoreError> {
+        let deadline = Instant::now() + within;
+        let states = lookups
+            .iter()
+            .map(|lookup| self.state(lookup.view))
+            .collect::<Result<Vec<_>, _>>()?;
+        // Without its marker, an aggregate can't be judged.
+        if !self.refreshed.load(Ordering::Acquire) {
+            self.refresh_within(within).await?;
+        }
+        let answers = self.fetch(lookups, deadline).await?;
+        self.fetch_layouts(&states, &answers, deadline).await;
+        Ok(lookups
+            .iter()
+            .zip(states)
+            .zip(answers)
+            .map(|((lookup, state), answer)| {
+                row(state, &answer, now).unwrap_or_else(|problem| {
+                    self.warn(lookup, &problem);
+                    StoredRow::unavailable()
+                })
+            })
+            .collect())
+    }
+
+    fn state(&self, view: &View) -> Result<&ViewState, StoreError> {
+        self.views
+            .get(&view.name)
+            .filter(|state| std::ptr::eq(&*state.view, view) || *state.view == *view)
+            .ok_or_else(|| StoreError::NotRead {
+                view: view.name.clone(),
+            })
+    }
+
+    /// One answer a lookup.
+    async fn fetch(&self, lookups: &[Lookup<'_>], deadline: Instant) -> Result<Vec<Value>, StoreError> {
+        let mut commands = Pipeline::with_capacity(lookups.len());
+        for lookup in lookups {
+            if let Some(entity) = lookup.key {
+                commands
+                    .cmd("GET")
+                    .arg(value_key(&self.project, &lookup.view.name, entity));
+            }
+        }
+        let mut answers = if commands.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            self.connection.send(&commands, remaining(deadline)).await?.into_iter()
+        };
+        lookups
+            .iter()
+            .map(|lookup| match lookup.key {
+                None => Ok(Value::Nil),
+                Some(_) => match answers.next() {
+                    // A key that holds something else than a string concerns this row alone.
+                    Some(Value::ServerError(error)) if error.code() != "WRONGTYPE" => {
+                        self.connection.read(Value::ServerError(error))
+                    }
+                    answer => Ok(answer.unwrap_or(Value::Nil)),
+                },
+            })
+            .collect()
+    }
+
+    /// Looks once, in the same deadline, for the layouts of answers that are of no known one.
+    async fn fetch_layouts(&self, states: &[&ViewState], answers: &[Value], deadline: Instant) {
+        let mut unknown: Vec<(&ViewState, u64)> = Vec::new();
+        for (state, answer) in states.iter().zip(answers) {
+            if let Value::BulkString(blob) = answer
+                && let Ok((_, id)) = decode_header(blob)
+                && state.layout(id).is_none()
+                && !unknown
+                    .iter()
+                    .any(|(other, other_id)| *other_id == id && std::ptr::eq(*other, *state))
+            {
+                unknown.push((state, id));
+            }
+        }
+        if unknown.is_empty() {
+            return;
+        }
+        let states: Vec<&ViewState> = unknown.iter().map(|(state, _)| *state).collect();
+        match self.refresh_views(&states, remaining(deadline)).await {
+            Ok(()) => {
+                for (state, id) in unknown {
+                    if state.layout(id).is_none() {
+                        state.miss(id);
+                    }
+                }
+            }
+            // The rows will be UNAVAILABLE, and the next read looks again.
+            Err(error) => tracing::debug!(%error, "schemas can't be read"),
+        }
+    }
+
+    async fn refresh_within(&self, within: Duration) -> Result<(), StoreError> {
+        let states: Vec<&ViewState> = self.views.values().collect();
+        self.refresh_views(&states, within).await?;
+        self.refreshed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn refresh_views(&self, states: &[&ViewState], within: Duration) -> Result<(), StoreError> {
+        if states.is_empty() {
+            return Ok(());
+        }
+        let mut commands = Pipeline::with_capacity(2 * states.len());
+        for state in states {
+            commands
+                .cmd("HGET")
+                .arg(marker_key(&self.project, &state.view.name))
+                .arg("json");
+            commands.cmd("HVALS").arg(schemas_key(&self.project, &state.view.name));
+        }
+        let mut answers = self.connection.send(&commands, within).await?.into_iter();
+        for state in states {
+            let (marker, schemas) = (
+                answers.next().unwrap_or(Value::Nil),
+                answers.next().unwrap_or(Value::Nil),
+            );
+            self.learn(
+                state,
+                self.connection.read(marker)?,
+                &self.connection.read::<Vec<String>>(schemas)?,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn learn(&self, state: &ViewState, marker: Option<String>, schemas: &[String]) -> Result<(), StoreError> {
+        let marker: Option<Marker> = marker
+            .map(|json| serde_json::from_str(&json))
+            .transpose()
+            .map_err(|error| StoreError::BadMarker {
+                key: marker_key(&self.project, &state.view.name),
+                cause: error.to_string(),
+            })?;
+        state.marker.store(marker.map(Arc::new));
+        // A schema that this program can't read may use a type that only a newer one knows; its values are unreadable.
+        let schemas: Vec<Schema> = schemas
+            .iter()
+            .filter_map(|json| serde_json::from_str(json).ok())
+            .collect();
+        state.learn(&schemas);
+        Ok(())
+    }
+
+    fn warn(&self, lookup: &Lookup<'_>, problem: &str) {
+        let Some(entity) = lookup.key else { return };
+        let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if warnings.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
+            warnings.withheld += 1;
+            return;
+        }
+        let withheld = std::mem::take(&mut warnings.withheld);
+        warnings.last = Some(Instant::now());
+        drop(warnings);
+        let key = value_key(&self.project, &lookup.view.name, entity);
+        tracing::warn!(
+            key,
+            problem,
+            withheld,
+            "a stored value can't be read and counts as unavailable"
+        );
+    }
+}
+
+/// The row that an answer of Redis is at `now`, or what is wrong with it.
+fn row(state: &ViewState, answer: &Value, now: Timestamp) -> Result<StoredRow, String> {
+    let blob = match answer {
+        Value::Nil => return Ok(StoredRow::not_found()),
+        Value::BulkString(blob) => blob,
+        Value::ServerError(error) => return Err(error.to_string()),
+        _ => return Err("the answer is no string".into()),
+    };
+    let (header, schema_id) = decode_header(blob).map_err(|error| error.to_string())?;
+    let layout = match state.layout(schema_id) {
+        Some(Some(layout)) => layout,
+        // A tombstone has nothing that a layout could describe.
+        _ if decode_body(blob, &state.view.schema) == Ok(Body::Tombstone) => return Ok(StoredRow::not_found()),
+        _ => return Err(format!("its schema {schema_id} is not stored beside it")),
+    };
+    let Some(values) = layout.values(blob).map_err(|error| error.to_string())? else {
+        return Ok(StoredRow::not_found());
+    };
+    Ok(match judge(&state.view, &header, state.marker.load().as_deref(), now) {
+        None => StoredRow::not_found(),
+        Some((status, event)) => StoredRow {
+            status,
+            event: Some(event),
+            values,
+        },
+    })
+}
+
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,8 @@
+//! The online store on a real Redis.
+
+mod guard; // who may overwrite whom
+mod markers; // markers never move back
+mod outages; // slow, away, back again, without its scripts
+mod racing; // many writers, one truth, whatever the server's locale
+mod reading; // rows, statuses, layouts, damage
+mod support;

@@ -1,0 +1,218 @@
+//! Rows, statuses, layouts of other versions, and damage.
+
+use std::sync::Arc;
+
+use feature_defs::codec::{Body, Schema};
+use feature_defs::definitions::View;
+use feature_defs::serving::{Status, StoredRow};
+use feature_defs::value::{Value, ValueType};
+use online_store::{Guard, Lookup, OnlineWriter, StoreError};
+
+use crate::support::{
+    SECOND, Times, aggregate_view, at, blob, carrier, counter, counter_view, marker, number, read_one, row_view,
+    shared_url, store, store_at,
+};
+
+const SEC: i64 = 1_000_000;
+
+async fn put(writer: &OnlineWriter, view: &View, name: &str, blob: Vec<u8>) {
+    let guard = if view.is_aggregate() {
+        Guard::AsOf
+    } else {
+        Guard::EventThenCreated
+    };
+    writer.write(&view.name, guard, &[(carrier(name), blob)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_come_in_the_order_asked_with_their_statuses() {
+    let (rows, aggregates) = (counter_view(), aggregate_view());
+    let store = store();
+    let (reader, writer) = (store.reader(vec![rows.clone(), aggregates.clone()]), store.writer());
+    writer.put_schema(&rows).await.unwrap();
+    writer.put_schema(&aggregates).await.unwrap();
+    put(&writer, &rows, "UA", counter(&rows, Times::all(95 * SEC), 1)).await;
+    put(&writer, &rows, "AA", counter(&rows, Times::all(90 * SEC), 2)).await;
+    put(
+        &writer,
+        &aggregates,
+        "UA",
+        counter(&aggregates, Times::all(50 * SEC), 3),
+    )
+    .await;
+    put(
+        &writer,
+        &aggregates,
+        "AA",
+        counter(&aggregates, Times::all(39 * SEC), 4),
+    )
+    .await;
+    writer
+        .create_marker(&aggregates.name, &marker("r", 96 * SEC, 40 * SEC))
+        .await
+        .unwrap();
+
+    let (ua, aa, unknown) = (carrier("UA"), carrier("AA"), carrier("??"));
+    let lookup = |view, key| Lookup { view, key };
+    let lookups = [
+        lookup(&*aggregates, Some(&ua)),
+        lookup(&*rows, Some(&unknown)),
+        lookup(&*rows, Some(&ua)),
+        lookup(&*rows, None),
+        lookup(&*rows, Some(&aa)),
+        lookup(&*aggregates, Some(&aa)),
+        lookup(&*rows, Some(&ua)),
+    ];
+    let found = reader.read(&lookups, at(100 * SEC), 5 * SECOND).await.unwrap();
+    let row = |status, event, n| StoredRow {
+        status,
+        event: Some(at(event)),
+        values: vec![Some(Value::Int64(n))],
+    };
+    let expected = [
+        row(Status::Present, 96 * SEC, 3), // as old as the marker, for nothing changed since
+        StoredRow::not_found(),            // no such entity
+        row(Status::Present, 95 * SEC, 1), //
+        StoredRow::not_found(),            // a null join key
+        row(Status::OutsideMaxAge, 90 * SEC, 2), // age = ttl
+        StoredRow::not_found(),            // not rewritten by the last full run
+        row(Status::Present, 95 * SEC, 1), // asked for twice
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(reader.read(&[], at(0), SECOND).await.unwrap(), []);
+    assert_eq!(reader.marker(&rows.name), None);
+}
+
+#[tokio::test]
+async fn layouts_of_other_versions_are_read_by_name_and_type() {
+    use ValueType::{Float64, Int64, String};
+    let v1 = row_view(&[("a", Int64), ("b", String), ("c", Float64)]);
+    // Another order, `b` dropped, `c` of another type, `d` added.
+    let v2 = row_view(&[("d", String), ("c", Int64), ("a", Int64)]);
+    let store = store();
+    let writer = store.writer();
+    let readers = [&v1, &v2].map(|view| store.reader(vec![view.clone()]));
+    let text = |text: &str| Some(Value::String(text.into()));
+    let old = Body::Values(vec![Some(Value::Int64(1)), text("x"), None]);
+    let new = Body::Values(vec![text("y"), Some(Value::Int64(2)), Some(Value::Int64(3))]);
+
+    writer.put_schema(&v1).await.unwrap();
+    put(&writer, &v1, "old", blob(&v1, Times::all(1), &old)).await;
+    let read = async |reader: usize, name: &str| {
+        let view = [&v1, &v2][reader];
+        let row = read_one(&readers[reader], view, &carrier(name), 1).await;
+        assert_eq!(row.status, Status::Present);
+        row.values
+    };
+    assert_eq!(read(0, "old").await, [Some(Value::Int64(1)), text("x"), None]);
+    assert_eq!(read(1, "old").await, [None, None, Some(Value::Int64(1))]);
+
+    // The old reader has refreshed already, and meets a layout that it has never heard of.
+    writer.put_schema(&v2).await.unwrap();
+    put(&writer, &v2, "new", blob(&v2, Times::all(1), &new)).await;
+    assert_eq!(read(0, "new").await, [Some(Value::Int64(3)), None, None]);
+    assert_eq!(
+        read(1, "new").await,
+        [text("y"), Some(Value::Int64(2)), Some(Value::Int64(3))]
+    );
+    assert_eq!(read(1, "old").await, [None, None, Some(Value::Int64(1))]);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_unavailable_and_its_neighbours_are_not() {
+    let view = counter_view();
+    let (store, raw) = store_at(&shared_url());
+    let (reader, writer) = (store.reader(vec![view.clone()]), store.writer());
+    writer.put_schema(&view).await.unwrap();
+    put(&writer, &view, "good", counter(&view, Times::all(1), 1)).await;
+    let good = counter(&view, Times::all(1), 1);
+    let mut newer = good.clone();
+    newer[0] = 2;
+    let foreign_layout = View {
+        schema: Schema::new(Vec::new()),
+        ..View::clone(&view)
+    };
+    let damaged: [(&str, &[u8]); 4] = [
+        ("short", b"junk"),
+        ("torn", &good[..good.len() - 1]),
+        ("newer", &newer),
+        (
+            "layout",
+            &blob(&foreign_layout, Times::all(1), &Body::Values(Vec::new())),
+        ),
+    ];
+    let mut names = vec!["good", "list", "good"];
+    raw.run::<()>(&[b"RPUSH", b"@rows:{carrier=list}", b"x"]).await;
+    for (name, bytes) in damaged {
+        raw.run::<()>(&[b"SET", format!("@rows:{{carrier={name}}}").as_bytes(), bytes])
+            .await;
+        names.insert(1, name);
+    }
+    let keys: Vec<_> = names.iter().map(|name| carrier(name)).collect();
+    let lookups: Vec<_> = keys
+        .iter()
+        .map(|key| Lookup {
+            view: &view,
+            key: Some(key),
+        })
+        .collect();
+    for _ in 0..2 {
+        let rows = reader.read(&lookups, at(1), 5 * SECOND).await.unwrap();
+        for (name, row) in names.iter().zip(rows) {
+            let expected = if *name == "good" { Some(1) } else { None };
+            assert_eq!(number(&row), expected, "{name}");
+            let status = if *name == "good" {
+                Status::Present
+            } else {
+                Status::Unavailable
+            };
+            assert_eq!(row.status, status, "{name}");
+        }
+    }
+
+    // A layout that was missing is found after the next refresh; a tombstone needs none.
+    writer.put_schema(&foreign_layout).await.unwrap();
+    reader.refresh().await.unwrap();
+    let row = read_one(&reader, &view, &carrier("layout"), 1).await;
+    assert_eq!((row.status, row.values), (Status::Present, vec![None]));
+    let unknown = View {
+        schema: Schema::new(crate::support::fields(&[("z", ValueType::Bool)])),
+        ..View::clone(&view)
+    };
+    put(&writer, &view, "gone", blob(&unknown, Times::all(1), &Body::Tombstone)).await;
+    assert_eq!(
+        read_one(&reader, &view, &carrier("gone"), 1).await.status,
+        Status::NotFound
+    );
+}
+
+#[tokio::test]
+async fn a_view_as_the_reader_does_not_know_it_is_an_error() {
+    let store = store();
+    let known = counter_view();
+    let reader = store.reader(vec![known.clone()]);
+    let changed = Arc::new(View {
+        ttl: None,
+        ..View::clone(&known)
+    });
+    for view in [aggregate_view(), changed] {
+        let ua = carrier("UA");
+        let error = reader
+            .read(
+                &[Lookup {
+                    view: &view,
+                    key: Some(&ua),
+                }],
+                at(0),
+                SECOND,
+            )
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::NotRead { .. }), "{error}");
+    }
+    // Equal definitions are the same view, wherever they were loaded.
+    assert_eq!(
+        read_one(&reader, &counter_view(), &carrier("UA"), 0).await.status,
+        Status::NotFound
+    );
+}

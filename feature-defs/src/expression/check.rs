@@ -4,7 +4,7 @@ use crate::definitions::Origin;
 use crate::value::ValueType;
 
 use super::evaluate::{Code, Kind, Scalar, to_float};
-use super::parse::{Arithmetic, Comparison, Node, NodeKind, Place};
+use super::syntax::{Arithmetic, Comparison, Node, NodeKind, Place};
 use super::{ExpressionError, REQUEST_TIME};
 
 /// What says where a variable's value comes from, and its type.

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 use crate::value::{Value, ValueType};
 
 use super::functions::{LocalPart, MathFunction, great_circle_km};
-use super::parse::{Arithmetic, Comparison};
+use super::syntax::{Arithmetic, Comparison};
 
 /// The types that expressions calculate with. Float is both float types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +115,27 @@ impl Scalar<'_> {
         }
     }
 
+    fn truth(self) -> Option<bool> {
+        match self {
+            Self::Bool(b) => Some(b),
+            _ => None,
+        }
+    }
+
+    fn int(self) -> Option<i64> {
+        match self {
+            Self::Int(i) => Some(i),
+            _ => None,
+        }
+    }
+
+    fn float(self) -> Option<f64> {
+        match self {
+            Self::Float(x) => Some(x),
+            _ => None,
+        }
+    }
+
     fn compare(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
@@ -139,9 +160,9 @@ where
         Code::Variable(origin, kind) => read(value_of(*origin)?, *kind),
         Code::HasOpaque(origin) => Some(Scalar::Bool(value_of(*origin).is_some())),
         Code::Has(of) => Some(Scalar::Bool(eval(of).is_some())),
-        Code::IntToFloat(of) => int(eval(of)?).map(|i| Scalar::Float(to_float(i))),
-        Code::FloatToInt(of) => to_int(float(eval(of)?)?).map(Scalar::Int),
-        Code::Not(of) => truth(eval(of)?).map(|b| Scalar::Bool(!b)),
+        Code::IntToFloat(of) => eval(of)?.int().map(|i| Scalar::Float(to_float(i))),
+        Code::FloatToInt(of) => to_int(eval(of)?.float()?).map(Scalar::Int),
+        Code::Not(of) => eval(of)?.truth().map(|b| Scalar::Bool(!b)),
         Code::Negate(of) => match eval(of)? {
             Scalar::Int(i) => i.checked_neg().map(Scalar::Int),
             Scalar::Float(x) => Some(Scalar::Float(-x)),
@@ -160,7 +181,7 @@ where
         Code::And(of) => either(false, of, eval),
         Code::Or(of) => either(true, of, eval),
         Code::If(of) => {
-            if truth(eval(&of[0])?)? {
+            if eval(&of[0])?.truth()? {
                 eval(&of[1])
             } else {
                 eval(&of[2])
@@ -179,7 +200,7 @@ where
             Scalar::Float(x) => Some(Scalar::Float(x.abs())),
             _ => None,
         },
-        Code::Math(function, of) => Scalar::finite(function.apply(float(eval(of)?)?)),
+        Code::Math(function, of) => Scalar::finite(function.apply(eval(of)?.float()?)),
         Code::Local(part, zone, of) => match eval(of)? {
             Scalar::Time(at) => part.of(at, *zone).map(Scalar::Int),
             _ => None,
@@ -187,7 +208,7 @@ where
         Code::GreatCircle(of) => {
             let mut degrees = [0.0; 4];
             for (degree, code) in degrees.iter_mut().zip(of.iter()) {
-                *degree = float(eval(code)?)?;
+                *degree = eval(code)?.float()?;
             }
             great_circle_km(degrees).and_then(Scalar::finite)
         }
@@ -268,27 +289,6 @@ const fn holds(comparison: Comparison, ordering: Ordering) -> bool {
         Comparison::LessOrEqual => ordering.is_le(),
         Comparison::Greater => ordering.is_gt(),
         Comparison::GreaterOrEqual => ordering.is_ge(),
-    }
-}
-
-fn truth(scalar: Scalar<'_>) -> Option<bool> {
-    match scalar {
-        Scalar::Bool(b) => Some(b),
-        _ => None,
-    }
-}
-
-fn int(scalar: Scalar<'_>) -> Option<i64> {
-    match scalar {
-        Scalar::Int(i) => Some(i),
-        _ => None,
-    }
-}
-
-fn float(scalar: Scalar<'_>) -> Option<f64> {
-    match scalar {
-        Scalar::Float(x) => Some(x),
-        _ => None,
     }
 }
 

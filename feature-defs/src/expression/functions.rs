@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 use super::check::{Checker, Typed};
 use super::evaluate::{Code, Kind};
-use super::parse::{Node, NodeKind, Place};
+use super::syntax::{Node, NodeKind, Place};
 
 /// The mean radius of the Earth (IUGG).
 const EARTH_RADIUS_KM: f64 = 6_371.008_8;

@@ -33,6 +33,7 @@ mod check;
 mod evaluate;
 mod functions;
 mod parse;
+mod syntax;
 mod syntax_error;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,7 @@ use crate::definitions::Origin;
 use crate::value::{Value, ValueType};
 
 use evaluate::Code;
-use parse::{Node, NodeKind, Place};
+use syntax::{Node, NodeKind, Place};
 
 /// The one variable that is always there.
 const REQUEST_TIME: &str = "request_time";
@@ -112,7 +113,9 @@ impl Parsed {
         resolve: &dyn Fn(&str) -> Option<(Origin, ValueType)>,
         expected: ValueType,
     ) -> Result<Expression, Vec<ExpressionError>> {
-        check::check(&self.text, &self.root, resolve, expected).map(|code| Expression { code, expected })
+        let code = check::check(&self.text, &self.root, resolve, expected)?;
+        let origins = self.variables().iter().filter_map(|name| resolve(name)).map(|(origin, _)| origin).collect();
+        Ok(Expression { code, expected, origins })
     }
 }
 
@@ -121,9 +124,15 @@ impl Parsed {
 pub struct Expression {
     code: Code,
     expected: ValueType,
+    origins: Vec<Origin>,
 }
 
 impl Expression {
+    /// What it reads, each once; the moment of the prediction is not among them.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
     /// Its value, of the type it was checked for; null where what it needs is null or it has no answer (division by zero,
     /// overflow, logarithm of nothing). `value_of` gives values of the types that `resolve` promised; a value of another
     /// type counts as null.

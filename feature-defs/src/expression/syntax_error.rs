@@ -3,7 +3,8 @@
 use cel::{ParseError, ParseErrors};
 
 use super::ExpressionError;
-use super::parse::{Place, too_deep};
+use super::parse::too_deep;
+use super::syntax::Place;
 
 const SYNTAX_ERROR: &str = "Syntax error: ";
 
@@ -52,7 +53,7 @@ pub(super) fn explain(text: &str, errors: ParseErrors) -> Vec<ExpressionError> {
 
 fn explain_one(text: &str, error: &ParseError) -> ExpressionError {
     let message = error.msg.strip_prefix(SYNTAX_ERROR).unwrap_or(&error.msg);
-    let place = word_at(text, offset(text, error.pos));
+    let mut place = word_at(text, offset(text, error.pos));
     let found = &text[place.start..place.end];
     let message = if message.contains("'<EOF>'") && text[place.end..].trim().is_empty() {
         "the expression ends too early".to_owned()
@@ -63,6 +64,7 @@ fn explain_one(text: &str, error: &ParseError) -> ExpressionError {
     } else if let Some((_, here)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == found) {
         format!("`{found}` is no operator here: write `{here}`")
     } else if found == "\"" || found == "'" {
+        place.end += text[place.end..].lines().next().map_or(0, str::len);
         "a string begins here that does not end, or holds a `\\` that escapes nothing".to_owned()
     } else {
         format!("`{found}` is not expected here")

@@ -54,12 +54,32 @@ struct Live {
     since: Instant,
 }
 
+/// When several commands must be done together, and the time that they were given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    within: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(within: Duration) -> Self {
+        Self {
+            at: Instant::now() + within,
+            within,
+        }
+    }
+}
+
 impl SharedConnection {
     /// A connection that is made when first used.
     ///
     /// # Errors
     /// A URL of a kind that this build does not speak.
     pub fn open(url: &RedisUrl) -> Result<Self, StoreError> {
+        if url.is_tls() {
+            // rustls panics where it has no provider. An error only says that the process has one already.
+            let _installed = rustls::crypto::ring::default_provider().install_default();
+        }
         let client = Client::open(url.connection_info()).map_err(|error| StoreError::unreachable(url, &error))?;
         Ok(Self(Arc::new(Inner {
             url: url.clone(),
@@ -134,16 +154,21 @@ impl SharedConnection {
 
     /// The connection, made first if need be.
     async fn connected(&self) -> Result<Live, StoreError> {
+        let mut started = false;
         loop {
             let mut changed = {
                 let mut state = self.state();
                 match &*state {
                     State::Connected(live) => return Ok(live.clone()),
                     State::Failed { error, until, .. } if Instant::now() < *until => return Err(error.clone()),
-                    // A closed channel here means that the attempt died with its runtime.
                     State::Connecting(changed) if changed.has_changed().is_ok() => changed.clone(),
+                    // Closed without an outcome: the attempt died, as with its runtime. One more is fair.
+                    State::Connecting(_) if started => return Err(self.no_connection("the attempt was aborted")),
                     State::Failed { attempts, .. } => self.start_connecting(*attempts, &mut state),
-                    State::Idle | State::Connecting(_) => self.start_connecting(0, &mut state),
+                    State::Idle | State::Connecting(_) => {
+                        started = true;
+                        self.start_connecting(0, &mut state)
+                    }
                 }
             };
             // An error is what is waited for: the sender is dropped when the state has changed.
@@ -187,11 +212,15 @@ impl SharedConnection {
         let attempt = self.0.client.get_multiplexed_async_connection_with_config(&config);
         match timeout_at(Instant::now() + CONNECT_TIMEOUT, attempt).await {
             Ok(outcome) => outcome.map_err(|error| StoreError::unreachable(&self.0.url, &error)),
-            Err(_) => Err(StoreError::Unreachable {
-                url: self.0.url.clone(),
-                cause: format!("no answer within {CONNECT_TIMEOUT:?}"),
-                hint: "check the host and port in the Redis URL, and the network",
-            }),
+            Err(_) => Err(self.no_connection(&format!("no answer within {CONNECT_TIMEOUT:?}"))),
+        }
+    }
+
+    fn no_connection(&self, cause: &str) -> StoreError {
+        StoreError::Unreachable {
+            url: self.0.url.clone(),
+            cause: cause.to_owned(),
+            hint: "check the host and port in the Redis URL, and the network",
         }
     }
 

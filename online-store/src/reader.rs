@@ -15,7 +15,7 @@ use redis::{Pipeline, Value};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::SharedConnection;
+use crate::connection::{Deadline, SharedConnection};
 use crate::error::StoreError;
 use crate::views::ViewState;
 
@@ -71,7 +71,7 @@ impl OnlineReader {
     /// # Errors
     /// Redis is away or refuses: what was known stays.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        self.refresh_within(REFRESH_WITHIN).await
+        self.refresh_by(Deadline::after(REFRESH_WITHIN)).await
     }
 
     /// Refreshes every second until stopped. While Redis is away, what was known last stays.
@@ -114,14 +114,14 @@ impl OnlineReader {
         now: Timestamp,
         within: Duration,
     ) -> Result<Vec<StoredRow>, StoreError> {
-        let deadline = Instant::now() + within;
+        let deadline = Deadline::after(within);
         let states = lookups
             .iter()
             .map(|lookup| self.state(lookup.view))
             .collect::<Result<Vec<_>, _>>()?;
         // Without its marker, an aggregate can't be judged.
         if !self.refreshed.load(Ordering::Acquire) {
-            self.refresh_within(within).await?;
+            self.refresh_by(deadline).await?;
         }
         let answers = self.fetch(lookups, deadline).await?;
         self.fetch_layouts(&states, &answers, deadline).await;
@@ -148,7 +148,7 @@ impl OnlineReader {
     }
 
     /// One answer a lookup.
-    async fn fetch(&self, lookups: &[Lookup<'_>], deadline: Instant) -> Result<Vec<Value>, StoreError> {
+    async fn fetch(&self, lookups: &[Lookup<'_>], deadline: Deadline) -> Result<Vec<Value>, StoreError> {
         let mut commands = Pipeline::with_capacity(lookups.len());
         for lookup in lookups {
             if let Some(entity) = lookup.key {
@@ -160,7 +160,7 @@ impl OnlineReader {
         let mut answers = if commands.is_empty() {
             Vec::new().into_iter()
         } else {
-            self.connection.send(&commands, remaining(deadline)).await?.into_iter()
+            self.connection.send_by(&commands, deadline).await?.into_iter()
         };
         lookups
             .iter()
@@ -178,7 +178,7 @@ impl OnlineReader {
     }
 
     /// Looks once, in the same deadline, for the layouts of answers that are of no known one.
-    async fn fetch_layouts(&self, states: &[&ViewState], answers: &[Value], deadline: Instant) {
+    async fn fetch_layouts(&self, states: &[&ViewState], answers: &[Value], deadline: Deadline) {
         let mut unknown: Vec<(&ViewState, u64)> = Vec::new();
         for (state, answer) in states.iter().zip(answers) {
             if let Value::BulkString(blob) = answer
@@ -195,7 +195,7 @@ impl OnlineReader {
             return;
         }
         let states: Vec<&ViewState> = unknown.iter().map(|(state, _)| *state).collect();
-        match self.refresh_views(&states, remaining(deadline)).await {
+        match self.refresh_views(&states, deadline).await {
             Ok(()) => {
                 for (state, id) in unknown {
                     if state.layout(id).is_none() {
@@ -208,14 +208,14 @@ impl OnlineReader {
         }
     }
 
-    async fn refresh_within(&self, within: Duration) -> Result<(), StoreError> {
+    async fn refresh_by(&self, deadline: Deadline) -> Result<(), StoreError> {
         let states: Vec<&ViewState> = self.views.values().collect();
-        self.refresh_views(&states, within).await?;
+        self.refresh_views(&states, deadline).await?;
         self.refreshed.store(true, Ordering::Release);
         Ok(())
     }
 
-    async fn refresh_views(&self, states: &[&ViewState], within: Duration) -> Result<(), StoreError> {
+    async fn refresh_views(&self, states: &[&ViewState], deadline: Deadline) -> Result<(), StoreError> {
         if states.is_empty() {
             return Ok(());
         }
@@ -227,7 +227,7 @@ impl OnlineReader {
                 .arg("json");
             commands.cmd("HVALS").arg(schemas_key(&self.project, &state.view.name));
         }
-        let mut answers = self.connection.send(&commands, within).await?.into_iter();
+        let mut answers = self.connection.send_by(&commands, deadline).await?.into_iter();
         for state in states {
             let (marker, schemas) = (
                 answers.next().unwrap_or(Value::Nil),
@@ -306,8 +306,4 @@ fn row(state: &ViewState, answer: &Value, now: Timestamp) -> Result<StoredRow, S
             values,
         },
     })
-}
-
-fn remaining(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }

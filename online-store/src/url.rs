@@ -25,6 +25,10 @@ impl RedisUrl {
     pub(crate) fn connection_info(&self) -> ConnectionInfo {
         self.0.clone()
     }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.0.addr(), ConnectionAddr::TcpTls { .. })
+    }
 }
 
 impl FromStr for RedisUrl {

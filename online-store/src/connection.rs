@@ -106,13 +106,16 @@ impl SharedConnection {
     /// # Errors
     /// No answer within that time (connecting included), or no connection.
     pub async fn send(&self, commands: &Pipeline, within: Duration) -> Result<Vec<Value>, StoreError> {
-        let deadline = Instant::now() + within;
-        timeout_at(deadline, self.send_and_again(commands))
+        self.send_by(commands, Deadline::after(within)).await
+    }
+
+    pub(crate) async fn send_by(&self, commands: &Pipeline, deadline: Deadline) -> Result<Vec<Value>, StoreError> {
+        timeout_at(deadline.at, self.send_and_again(commands))
             .await
             .unwrap_or_else(|_| {
                 Err(StoreError::Timeout {
                     url: self.0.url.clone(),
-                    after: within,
+                    after: deadline.within,
                 })
             })
     }

@@ -114,8 +114,17 @@ impl Parsed {
         expected: ValueType,
     ) -> Result<Expression, Vec<ExpressionError>> {
         let code = check::check(&self.text, &self.root, resolve, expected)?;
-        let origins = self.variables().iter().filter_map(|name| resolve(name)).map(|(origin, _)| origin).collect();
-        Ok(Expression { code, expected, origins })
+        let origins = self
+            .variables()
+            .iter()
+            .filter_map(|name| resolve(name))
+            .map(|(origin, _)| origin)
+            .collect();
+        Ok(Expression {
+            code,
+            expected,
+            origins,
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::name::{EntityName, FeatureName, ProjectName, ServiceName, SourceName,
 use crate::time::Span;
 use crate::value::{Value, ValueType};
 
-pub use diagnostic::{Diagnostic, Diagnostics};
+pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
 pub use load::load;
 
 /// Everything one directory of files declares.
@@ -137,9 +137,14 @@ impl View {
     /// Sixteen hexadecimal digits.
     pub fn digest(&self) -> String {
         let mut hash = Xxh3::new();
-        let meaning =
-            (&self.entity.join_keys, &self.key_columns, &self.source.relation_text(), &self.source.event_timestamp);
+        let meaning = (
+            &self.entity.join_keys,
+            &self.key_columns,
+            &self.source.relation_text(),
+            &self.source.event_timestamp,
+        );
         hash.update(format!("{meaning:?}{:?}{:?}", self.source.created_timestamp, self.kind).as_bytes());
+        hash.update(format!("{:?}", self.fields()).as_bytes());
         format!("{:016x}", hash.digest())
     }
 }
@@ -274,7 +279,9 @@ impl Join {
     /// The entity that these values of [`Service::keys`] name, or `None` if one of them is null.
     pub fn entity_key(&self, keys: &[Option<KeyValue>]) -> Option<EntityKey> {
         let values: Option<Vec<&KeyValue>> = self.key_indexes.iter().map(|&i| keys[i].as_ref()).collect();
-        Some(EntityKey::new(self.view.entity.join_keys.iter().map(|k| &k.name).zip(values?)))
+        Some(EntityKey::new(
+            self.view.entity.join_keys.iter().map(|k| &k.name).zip(values?),
+        ))
     }
 }
 

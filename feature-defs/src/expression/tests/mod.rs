@@ -60,3 +60,13 @@ fn expressions_are_shared_between_threads() {
     assert_shared::<Expression>();
     assert_shared::<Parsed>();
 }
+
+#[test]
+fn origins_are_what_it_reads() {
+    let expression = compile("has(v.bytes) ? f + f : v.f - (request_time - v.t)", ValueType::Float64).unwrap();
+    let expected: Vec<Origin> = ["v.bytes", "f", "v.f", "v.t"]
+        .iter()
+        .map(|name| resolve(name).unwrap().0)
+        .collect();
+    assert_eq!(expression.origins(), expected);
+}

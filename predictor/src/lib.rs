@@ -1,1 +1,12 @@
-//! Being laid out.
+//! The predictor: serves ONNX models on stored and request-time features. Never touches Postgres.
+
+mod app;
+pub mod cli;
+mod http;
+mod meters;
+pub mod model;
+mod nearest;
+pub mod predict;
+
+pub use app::{App, LoadError, Settings};
+pub use predict::{Asked, Explain, PredictError};

@@ -1,2 +1,10 @@
-//! Being laid out.
-fn main() {}
+//! `predictor`: parse, dispatch.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use predictor::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

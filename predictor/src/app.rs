@@ -1,0 +1,162 @@
+//! The predictor as a whole: what `serve`, the other commands and tests are made of.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use feature_defs::definitions::Definitions;
+use feature_defs::time::Clock;
+use online_store::{OnlineReader, OnlineStore, RedisUrl, StoreError};
+use service::health::{Check, Readiness};
+use service::http::Limits;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::runtime::Runtime;
+use crate::model::{Loader, ModelName, Models, Refused, State};
+
+use crate::predict::redis_cache::RedisCache;
+use crate::predict::views_of;
+
+/// How long readiness asks Redis.
+const PING_WITHIN: Duration = Duration::from_millis(500);
+
+/// What a predictor needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The model repository.
+    pub models: PathBuf,
+    /// ONNX Runtime's library.
+    pub onnxruntime: PathBuf,
+    /// Where the features are.
+    pub redis: RedisUrl,
+    /// Where predictors share their cache.
+    pub cache_redis: RedisUrl,
+    /// How many batches of a model run at once.
+    pub sessions: NonZero<usize>,
+    /// How many instances one request may have.
+    pub max_instances: NonZero<usize>,
+    /// What the HTTP server accepts.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The default of `max_instances`.
+    pub const MAX_INSTANCES: NonZero<usize> = NonZero::new(1_000).expect("not zero");
+    /// The default of `limits`: 4 MiB of body holds 1,000 large instances; 512 requests in flight keep two cores busy.
+    pub const LIMITS: Limits = Limits { body_bytes: 4 << 20, in_flight: 512 };
+
+    /// One session a processor: more would only queue for it.
+    pub fn default_sessions() -> NonZero<usize> {
+        std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+    }
+}
+
+/// Models with everything they need to answer.
+#[derive(Debug)]
+pub struct App {
+    models: Models,
+    store: OnlineStore,
+    reader: Arc<OnlineReader>,
+    clock: Arc<dyn Clock>,
+    max_instances: usize,
+    limits: Limits,
+}
+
+/// Why there is no predictor.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// ONNX Runtime cannot be loaded, or the repository not be read.
+    #[error("{0}")]
+    Failed(String),
+    /// A Redis URL of a kind this build does not speak.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Every model is refused.
+    #[error("no model can be served\n{}", list(.0))]
+    NoneServes(Vec<Refused>),
+}
+
+fn list(refused: &[Refused]) -> String {
+    refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl App {
+    /// Loads and warms the models of the repository: all, or `only` one and its fallback. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`LoadError`]; a model that is refused beside others that serve is no error.
+    pub fn load(
+        settings: &Settings,
+        definitions: &Definitions,
+        clock: Arc<dyn Clock>,
+        only: Option<&ModelName>,
+    ) -> Result<Arc<Self>, LoadError> {
+        let loader = Loader {
+            dir: settings.models.clone(),
+            definitions,
+            runtime: Runtime::load(&settings.onnxruntime).map_err(LoadError::Failed)?,
+            sessions: settings.sessions.get(),
+            redis: Arc::new(RedisCache::open(&settings.cache_redis)?),
+        };
+        let models = Models::load(&loader, only).map_err(LoadError::Failed)?;
+        let refused: Vec<Refused> = models.refused().collect();
+        if models.serving().next().is_none() {
+            return Err(LoadError::NoneServes(refused));
+        }
+        for model in &refused {
+            tracing::error!("{model}");
+        }
+        let store = OnlineStore::open(&settings.redis, definitions.project.clone())?;
+        let views = views_of(models.serving().map(|served| &served.model.service));
+        Ok(Arc::new(Self {
+            reader: Arc::new(store.reader(views)),
+            models,
+            store,
+            clock,
+            max_instances: settings.max_instances.get(),
+            limits: settings.limits,
+        }))
+    }
+
+    /// Keeps what is known of stored views fresh, until stopped.
+    pub async fn keep_fresh(&self, stop: CancellationToken) {
+        Arc::clone(&self.reader).keep_fresh(stop).await;
+    }
+
+    /// What is served.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// Whether to send this predictor requests. A model that is refused, or a Redis that is down, is said, but keeps
+    /// nobody away: other models serve, and policies say what is answered without the store.
+    pub async fn readiness(&self) -> Readiness {
+        let redis = self.store.ping(PING_WITHIN).await.map_err(|e| e.to_string());
+        let mut checks = vec![Check::optional("redis", redis)];
+        checks.extend(self.models.iter().map(|(name, _, state)| {
+            let outcome = match state {
+                State::Serving(_) => Ok(()),
+                State::Refused(reasons) => Err(reasons.join("; ")),
+            };
+            Check::optional(format!("model {name}"), outcome)
+        }));
+        Readiness::of(checks)
+    }
+
+    pub(crate) fn reader(&self) -> &OnlineReader {
+        &self.reader
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn max_instances(&self) -> usize {
+        self.max_instances
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+}

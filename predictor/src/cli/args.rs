@@ -1,0 +1,68 @@
+//! Arguments that several commands share.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use feature_defs::definitions::{self, Definitions};
+use online_store::RedisUrl;
+
+/// Where definitions and the runtime are.
+#[derive(Debug, Args)]
+pub(super) struct LoadArgs {
+    /// Folder of the feature definitions
+    #[arg(long, env = "LARDER_FEATURES", value_name = "DIR")]
+    pub(super) features: PathBuf,
+    /// ONNX Runtime's library, 1.24 or later: libonnxruntime.so
+    #[arg(long, env = "LARDER_ONNXRUNTIME", value_name = "FILE")]
+    pub(super) onnxruntime: PathBuf,
+}
+
+impl LoadArgs {
+    /// Reads the definitions.
+    pub(super) fn definitions(&self) -> anyhow::Result<Definitions> {
+        definitions::load(&self.features)
+            .with_context(|| format!("the feature definitions in {} are wrong", self.features.display()))
+    }
+}
+
+/// Where Redis is.
+#[derive(Debug, Args)]
+pub(super) struct RedisArgs {
+    /// Redis that holds the features
+    #[arg(long, env = "LARDER_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    redis_url: Option<RedisUrl>,
+    /// What other programs call it
+    #[arg(long, env = "REDIS_URL", hide = true, hide_env_values = true)]
+    plain_redis_url: Option<RedisUrl>,
+    /// Redis that predictors share cached predictions in; the features' by default. Features want `noeviction`, a cache
+    /// wants eviction: two servers can have both
+    #[arg(long, env = "LARDER_CACHE_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    cache_redis_url: Option<RedisUrl>,
+}
+
+impl RedisArgs {
+    /// The features' Redis.
+    pub(super) fn features(&self) -> anyhow::Result<RedisUrl> {
+        self.redis_url.clone().or_else(|| self.plain_redis_url.clone()).context(
+            "where is Redis? Give --redis-url or LARDER_REDIS_URL, such as redis://127.0.0.1:6379",
+        )
+    }
+
+    /// The cache's Redis.
+    pub(super) fn cache(&self) -> anyhow::Result<RedisUrl> {
+        self.cache_redis_url.clone().map_or_else(|| self.features(), Ok)
+    }
+}
+
+/// How models run.
+#[derive(Debug, Args)]
+pub(super) struct ModelArgs {
+    /// Folder of the model repository
+    #[arg(long, env = "LARDER_MODELS", value_name = "DIR")]
+    pub(super) models: PathBuf,
+    /// Batches of a model that run at once, one thread each [default: one a processor]
+    #[arg(long, env = "LARDER_SESSIONS", value_name = "N")]
+    pub(super) sessions: Option<NonZero<usize>>,
+}

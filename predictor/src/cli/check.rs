@@ -1,0 +1,91 @@
+//! `predictor check`: does a model fit, and what does it take and give? Needs no Redis.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use feature_defs::time::SystemClock;
+use feature_defs::value::Value;
+
+use super::args::LoadArgs;
+use crate::app::{App, LoadError, Settings};
+use crate::model::{Fallback, ModelName, Served};
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Folder of the model: the one with model.toml, in its repository
+    model_dir: PathBuf,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let dir = self
+            .model_dir
+            .canonicalize()
+            .with_context(|| format!("there is no folder {}", self.model_dir.display()))?;
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let name: ModelName = name.parse().with_context(|| format!("{} cannot be a model's folder", dir.display()))?;
+        // Nothing here connects.
+        let nowhere: online_store::RedisUrl = "redis://127.0.0.1:6379".parse()?;
+        let settings = Settings {
+            models: dir.parent().context("a model's folder stands in a repository")?.to_owned(),
+            onnxruntime: self.load.onnxruntime.clone(),
+            redis: nowhere.clone(),
+            cache_redis: nowhere,
+            sessions: std::num::NonZero::<usize>::MIN,
+            max_instances: Settings::MAX_INSTANCES,
+            limits: Settings::LIMITS,
+        };
+        let app = App::load(&settings, &self.load.definitions()?, Arc::new(SystemClock), Some(&name));
+        let app = match app {
+            Err(LoadError::NoneServes(refused)) => {
+                for model in refused {
+                    eprintln!("{model}");
+                }
+                bail!("model `{name}` cannot be served");
+            }
+            app => app?,
+        };
+        match app.models().serving().find(|served| served.model.name == name) {
+            Some(served) => print!("{}", describe(served)),
+            None => bail!("model `{name}` cannot be served"),
+        }
+        Ok(())
+    }
+}
+
+fn describe(served: &Served) -> String {
+    let model = &served.model;
+    let mut text = String::new();
+    let mut line = |l: String| {
+        // Unwrap safety: writing to a String cannot fail.
+        writeln!(text, "{l}").expect("a String takes all");
+    };
+    line(format!("model {} version {} fits feature service {}", model.name, model.version, model.service.name));
+    line("request:".to_owned());
+    for key in &model.service.keys {
+        line(format!("  {} {} (join key)", key.name, key.key_type.value_type()));
+    }
+    for field in &model.service.request {
+        line(format!("  {} {}", field.name, field.value_type));
+    }
+    line("inputs:".to_owned());
+    for (input, element) in model.service.inputs.iter().zip(&model.signature.elements) {
+        let default = input.default.as_ref().map(|d| format!(", default {}", Value::to_text(d))).unwrap_or_default();
+        line(format!("  {} {} -> {} tensor{default}", input.name, input.value_type, element.name()));
+    }
+    line("outputs:".to_owned());
+    for field in model.signature.outputs.fields() {
+        line(format!("  {} {}", field.name, field.value_type));
+    }
+    match &served.fallback {
+        None => {}
+        Some(Fallback::Model { model, .. }) => line(format!("fallback: model {} version {}", model.name, model.version)),
+        Some(Fallback::Output(_)) => line("fallback: a constant".to_owned()),
+    }
+    text
+}

@@ -1,0 +1,78 @@
+//! `predictor serve`: configuration, models, listen, drain.
+
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use feature_defs::time::{Span, SystemClock};
+use service::http::Limits;
+use service::{http, lifecycle, telemetry};
+use tokio::net::TcpListener;
+
+use super::args::{LoadArgs, ModelArgs, RedisArgs};
+use crate::app::{App, Settings};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    models: ModelArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
+    /// Address to listen at; loopback only unless told otherwise
+    #[arg(long, env = "LARDER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Instances that one request may have
+    #[arg(long, env = "LARDER_MAX_INSTANCES", default_value_t = Settings::MAX_INSTANCES, value_name = "N")]
+    max_instances: NonZero<usize>,
+    /// Bytes that one request may have
+    #[arg(long, env = "LARDER_MAX_BODY_BYTES", default_value_t = Settings::LIMITS.body_bytes, value_name = "BYTES")]
+    max_body_bytes: usize,
+    /// Requests that are served at once; one more gets 429
+    #[arg(long, env = "LARDER_MAX_IN_FLIGHT", default_value_t = Settings::LIMITS.in_flight, value_name = "N")]
+    max_in_flight: usize,
+    /// How long requests in flight may take when stopping
+    #[arg(long, env = "LARDER_DRAIN", default_value = "10s", value_name = "TIME")]
+    drain: Span,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let stop = lifecycle::stop_on_signal().context("cannot listen to signals")?;
+        // Before the models: their meters bind to it.
+        telemetry::metrics_handle();
+        let definitions = self.load.definitions()?;
+        let app = App::load(&self.settings()?, &definitions, Arc::new(SystemClock), None)?;
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .with_context(|| format!("cannot listen at {} (--listen, LARDER_LISTEN)", self.listen))?;
+        let freshness = tokio::spawn({
+            let (app, stop) = (Arc::clone(&app), stop.clone());
+            async move { app.keep_fresh(stop).await }
+        });
+        for served in app.models().serving() {
+            let model = &served.model;
+            tracing::info!(model = %model.name, version = %model.version, service = %model.service.name, "serving");
+        }
+        tracing::info!("listening at http://{}", listener.local_addr()?);
+        http::serve(listener, app.router(), stop.clone(), self.drain.to_std()).await?;
+        stop.cancel();
+        freshness.await?;
+        Ok(())
+    }
+
+    fn settings(&self) -> anyhow::Result<Settings> {
+        Ok(Settings {
+            models: self.models.models.clone(),
+            onnxruntime: self.load.onnxruntime.clone(),
+            redis: self.redis.features()?,
+            cache_redis: self.redis.cache()?,
+            sessions: self.models.sessions.unwrap_or_else(Settings::default_sessions),
+            max_instances: self.max_instances,
+            limits: Limits { body_bytes: self.max_body_bytes, in_flight: self.max_in_flight },
+        })
+    }
+}

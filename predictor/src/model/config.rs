@@ -1,0 +1,341 @@
+//! `model.toml` and `version.toml`: what an operator decides, and what belongs to the artifact.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use feature_defs::assemble::Stale;
+use feature_defs::name::{FeatureName, ServiceName};
+use feature_defs::time::Span;
+use serde::Deserialize;
+
+use super::{ModelName, Version};
+
+/// `model.toml`: what an operator decides.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelFile {
+    /// Which version takes the traffic: `"latest"` (the default) or a version's folder.
+    pub serve: Serve,
+    /// How long an answer may take; past it the caller gets 504. Default 50 ms: longer lets a slow store or model finish,
+    /// shorter falls back sooner.
+    pub deadline: Span,
+    /// Where predictions are kept.
+    pub cache: CacheSettings,
+    /// Who answers when the store cannot be read and the version's `when_unavailable` is `"fallback"`.
+    pub fallback: Option<FallbackSettings>,
+}
+
+impl Default for ModelFile {
+    fn default() -> Self {
+        Self {
+            serve: Serve::Latest,
+            deadline: "50ms".parse().expect("a length of time"),
+            cache: CacheSettings::default(),
+            fallback: None,
+        }
+    }
+}
+
+/// Which version takes the traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Serve {
+    /// The highest whole number among the version folders.
+    Latest,
+    /// This one.
+    Version(Version),
+}
+
+impl TryFrom<String> for Serve {
+    type Error = super::InvalidVersion;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "latest" { Ok(Self::Latest) } else { text.parse().map(Self::Version) }
+    }
+}
+
+/// Where predictions are kept, how long, and how much of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSettings {
+    /// `"memory"` (the default), `"memory+redis"` or `"off"`.
+    pub tier: CacheTier,
+    /// How long a prediction may be reused. Default 10 minutes. Values that change make another key, so this bounds
+    /// memory rather than age.
+    pub ttl: Span,
+    /// How much memory the model's predictions may take. Default 64 MiB.
+    pub max_bytes: ByteSize,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { tier: CacheTier::Memory, ttl: Span::from_secs(600), max_bytes: ByteSize(64 << 20) }
+    }
+}
+
+/// The tiers of the prediction cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum CacheTier {
+    /// No cache: every row runs the model.
+    #[serde(rename = "off")]
+    Off,
+    /// This process's memory.
+    #[serde(rename = "memory")]
+    Memory,
+    /// Memory, then a Redis that all predictors share.
+    #[serde(rename = "memory+redis")]
+    MemoryRedis,
+}
+
+impl CacheTier {
+    /// Its name in `model.toml`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Memory => "memory",
+            Self::MemoryRedis => "memory+redis",
+        }
+    }
+}
+
+/// A number of bytes, written `64MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ByteSize(pub u64);
+
+/// A text that is not a number of bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a size: write a whole number and B, KiB, MiB or GiB, such as 64MiB")]
+pub struct InvalidByteSize(String);
+
+impl FromStr for ByteSize {
+    type Err = InvalidByteSize;
+    fn from_str(text: &str) -> Result<Self, InvalidByteSize> {
+        let invalid = || InvalidByteSize(text.to_owned());
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
+        let (number, unit) = text.split_at(unit_at);
+        let shift = match unit {
+            "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return Err(invalid()),
+        };
+        let number: u64 = number.parse().map_err(|_| invalid())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(invalid)
+    }
+}
+
+impl TryFrom<String> for ByteSize {
+    type Error = InvalidByteSize;
+    fn try_from(text: String) -> Result<Self, InvalidByteSize> {
+        text.parse()
+    }
+}
+
+/// Who answers when the store cannot be read: exactly one of the two.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FallbackSettings {
+    /// Another model of the repository, whose service reads no stored features.
+    pub model: Option<ModelName>,
+    /// A constant answer: a value for each output.
+    pub output: Option<BTreeMap<FeatureName, toml::Value>>,
+}
+
+/// `version.toml`: what belongs to the artifact.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionFile {
+    /// The service whose inputs the model takes.
+    pub feature_service: ServiceName,
+    /// How the inputs become tensors.
+    pub inputs: InputsSetting,
+    /// The answer's outputs, by name.
+    pub outputs: BTreeMap<FeatureName, OutputSetting>,
+    /// What to do with values older than their view's ttl.
+    #[serde(default)]
+    pub when_stale: WhenStale,
+    /// What to do when a view has no row for the instance.
+    #[serde(default)]
+    pub when_missing: WhenMissing,
+    /// What to do when the store could not be read.
+    #[serde(default)]
+    pub when_unavailable: WhenUnavailable,
+    /// Whether an instance may carry stored features (`view__feature`) itself. Off by default.
+    #[serde(default)]
+    pub overrides: bool,
+    /// The SHA-256 of `model.onnx` in hexadecimal: a file of another digest is refused.
+    pub sha256: Option<String>,
+}
+
+/// How inputs become tensors: `"each"`, or one tensor's name and element type.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawInputs")]
+pub enum InputsSetting {
+    /// One named tensor per input.
+    Each,
+    /// One `[n, f]` tensor of this name, in service order; doubles if `double`, else singles.
+    Matrix {
+        /// The tensor's name.
+        tensor: String,
+        /// float64 rather than float32.
+        double: bool,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawInputs {
+    Word(String),
+    Tensors(BTreeMap<String, String>),
+}
+
+/// An `inputs` that is neither form.
+#[derive(Debug)]
+pub struct InvalidInputs;
+
+impl fmt::Display for InvalidInputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "`inputs` is either \"each\" (one named tensor per input) or one tensor's name and type, \
+             such as { features = \"float32\" } (float32 or float64)",
+        )
+    }
+}
+
+impl TryFrom<RawInputs> for InputsSetting {
+    type Error = InvalidInputs;
+    fn try_from(raw: RawInputs) -> Result<Self, InvalidInputs> {
+        match raw {
+            RawInputs::Word(word) if word == "each" => Ok(Self::Each),
+            RawInputs::Tensors(tensors) if tensors.len() == 1 => {
+                let (tensor, element) = tensors.into_iter().next().ok_or(InvalidInputs)?;
+                match element.as_str() {
+                    "float32" => Ok(Self::Matrix { tensor, double: false }),
+                    "float64" => Ok(Self::Matrix { tensor, double: true }),
+                    _ => Err(InvalidInputs),
+                }
+            }
+            _ => Err(InvalidInputs),
+        }
+    }
+}
+
+/// Where an output's value stands in the model's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSetting {
+    /// The tensor.
+    pub tensor: String,
+    /// Its column, from 0, for a tensor of shape `[n, k]`; absent for `[n]` and `[n, 1]`.
+    pub column: Option<usize>,
+}
+
+/// What to do with values older than their view's ttl.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenStale {
+    /// They are null, and so their default, as in training.
+    #[default]
+    Default,
+    /// They are served, and the row is flagged.
+    Serve,
+    /// The row is rejected.
+    Reject,
+}
+
+impl WhenStale {
+    /// What it means for putting inputs together.
+    pub const fn stale(self) -> Stale {
+        match self {
+            Self::Serve => Stale::Serve,
+            Self::Default | Self::Reject => Stale::Default,
+        }
+    }
+}
+
+/// What to do when a view has no row for the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenMissing {
+    /// Its features are null, and so their default, as in training.
+    #[default]
+    Default,
+    /// The row is rejected.
+    Reject,
+}
+
+/// What to do when the store could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenUnavailable {
+    /// Stored features are null, and so their default; the row is flagged.
+    #[default]
+    Default,
+    /// The model's fallback answers; the row is flagged.
+    Fallback,
+    /// The whole request is refused with 503.
+    Reject,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_files_are_read() {
+        let model: ModelFile = toml::from_str(
+            r#"
+            serve = "latest"
+            deadline = "50ms"
+            cache = { tier = "memory+redis", ttl = "10m", max_bytes = "64MiB" }
+            fallback = { model = "flight_delay_request_only" }
+            "#,
+        )
+        .unwrap();
+        assert_eq!(model.cache.max_bytes, ByteSize(67_108_864));
+        assert_eq!(model.cache.tier, CacheTier::MemoryRedis);
+        let version: VersionFile = toml::from_str(
+            r#"
+            feature_service = "flight_delay"
+            inputs = { features = "float32" }
+            outputs = { late_probability = { tensor = "probabilities", column = 1 } }
+            when_stale = "default"
+            when_missing = "default"
+            when_unavailable = "fallback"
+            overrides = false
+            "#,
+        )
+        .unwrap();
+        assert_eq!(version.inputs, InputsSetting::Matrix { tensor: "features".into(), double: false });
+        assert_eq!(version.when_unavailable, WhenUnavailable::Fallback);
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_refused() {
+        for (text, expected) in [
+            ("canary = 1", "unknown field `canary`"),
+            ("serve = \"a/b\"", "is not a version"),
+            ("deadline = \"soon\"", "is not a length of time"),
+            ("cache = { tier = \"disk\" }", "unknown variant `disk`"),
+            ("cache = { max_bytes = \"64MB\" }", "is not a size"),
+            ("fallback = { modell = \"x\" }", "unknown field `modell`"),
+        ] {
+            let message = toml::from_str::<ModelFile>(text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+        let base = "feature_service = \"s\"\noutputs = {}\n";
+        for (text, expected) in [
+            ("inputs = \"all\"", "`inputs` is either"),
+            ("inputs = { x = \"int8\" }", "`inputs` is either"),
+            ("inputs = \"each\"\nwhen_stale = \"drop\"", "unknown variant `drop`"),
+            ("inputs = \"each\"\nbatch = 5", "unknown field `batch`"),
+        ] {
+            let message = toml::from_str::<VersionFile>(&format!("{base}{text}")).unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+        let message = toml::from_str::<VersionFile>("inputs = \"each\"\noutputs = {}").unwrap_err().to_string();
+        assert!(message.contains("missing field `feature_service`"), "{message}");
+    }
+}

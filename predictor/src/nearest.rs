@@ -1,0 +1,10 @@
+//! "Did you mean …?"
+
+/// `; did you mean `x`?` for the known name nearest to `wrong`, or nothing if none is near.
+pub(crate) fn hint<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known.map(|name| (strsim::damerau_levenshtein(wrong, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= 1.max(wrong.len() / 3) => format!("; did you mean `{name}`?"),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,130 @@
+//! Why a request gets no answer, and whose fault it is.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::meters::Fault;
+use crate::model::ModelName;
+
+/// Problems shown to the caller; a thousand instances can have the same one.
+const SHOWN: usize = 100;
+
+/// Why a request gets no answer at all.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PredictError {
+    /// There is no such model.
+    #[error("there is no model `{name}`{hint}")]
+    UnknownModel {
+        /// What the caller asked for.
+        name: String,
+        /// The nearest name.
+        hint: String,
+    },
+    /// The model serves another version.
+    #[error("model `{model}` has no version `{asked}` in service: it serves version {serving}")]
+    UnknownVersion {
+        /// The model.
+        model: ModelName,
+        /// What the caller asked for.
+        asked: String,
+        /// What there is.
+        serving: String,
+    },
+    /// The model was refused when it was loaded.
+    #[error("model `{0}` could not be loaded: GET /v1/models/{0} says why")]
+    NotLoaded(ModelName),
+    /// The body is not JSON.
+    #[error("the body is not JSON: {0}")]
+    InvalidJson(String),
+    /// The body is not a request for this model.
+    #[error("{}", sentence(.0))]
+    InvalidRequest(Vec<Problem>),
+    /// The store could not be read, and the model's policy is to refuse then.
+    #[error("stored features could not be read in time, and the policy of model `{0}` is to refuse then; try again")]
+    FeaturesUnavailable(ModelName),
+    /// As many requests wait for the model as may.
+    #[error("model `{0}` has as many requests as it can serve; try again shortly")]
+    Overloaded(ModelName),
+    /// The deadline passed.
+    #[error("no answer within the deadline of model `{model}`, {deadline:?}")]
+    DeadlineExceeded {
+        /// The model.
+        model: ModelName,
+        /// Its deadline.
+        deadline: Duration,
+    },
+    /// Our fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The instance, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<usize>,
+    /// The field, or key of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Problem {
+    /// Of a key of the request.
+    pub(super) fn named(name: &str, problem: String) -> Self {
+        Self { instance: None, name: Some(name.to_owned()), problem }
+    }
+
+    /// Of the request as a whole.
+    pub(super) fn of_request(problem: &str) -> Self {
+        Self { instance: None, name: None, problem: problem.to_owned() }
+    }
+}
+
+impl From<Problem> for PredictError {
+    fn from(problem: Problem) -> Self {
+        Self::InvalidRequest(vec![problem])
+    }
+}
+
+impl PredictError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownModel { .. }
+            | Self::UnknownVersion { .. }
+            | Self::InvalidJson(_)
+            | Self::InvalidRequest(_) => Fault::Client,
+            Self::NotLoaded(_)
+            | Self::FeaturesUnavailable(_)
+            | Self::Overloaded(_)
+            | Self::DeadlineExceeded { .. }
+            | Self::Internal(_) => Fault::Infrastructure,
+        }
+    }
+
+    /// The first problems of an invalid request.
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::InvalidRequest(problems) => &problems[..problems.len().min(SHOWN)],
+            _ => &[],
+        }
+    }
+}
+
+fn sentence(problems: &[Problem]) -> String {
+    let Some(first) = problems.first() else { return "the request is wrong".to_owned() };
+    let place = match (first.instance, &first.name) {
+        (Some(i), Some(name)) => format!("instance {i}, `{name}`: "),
+        (Some(i), None) => format!("instance {i}: "),
+        (None, Some(name)) => format!("`{name}`: "),
+        (None, None) => String::new(),
+    };
+    match problems.len() {
+        1 => format!("{place}{}", first.problem),
+        n => format!("{n} problems, the first at {place}{}", first.problem),
+    }
+}

@@ -1,0 +1,136 @@
+//! Stored features: read for all rows at once, and merged with what a request carries, as the model's policies say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use feature_defs::assemble::{Assembled, Parts, assemble};
+use feature_defs::definitions::{Origin, Service};
+use feature_defs::key::EntityKey;
+use feature_defs::serving::{Status, StoredRow};
+use feature_defs::time::Timestamp;
+use online_store::{Lookup, OnlineReader};
+
+use super::answer::{Degraded, RowError};
+use super::request::Instance;
+use crate::model::Model;
+use crate::model::config::{WhenMissing, WhenStale};
+
+/// The stored rows of every instance, one a join of the service. A store that cannot be read in time makes them
+/// `UNAVAILABLE`, never late.
+pub(super) async fn read(
+    reader: &OnlineReader,
+    service: &Service,
+    instances: &[Instance],
+    now: Timestamp,
+    within: Duration,
+) -> Vec<Vec<StoredRow>> {
+    let width = service.joins.len();
+    if width == 0 {
+        return vec![Vec::new(); instances.len()];
+    }
+    let keys: Vec<Option<EntityKey>> =
+        instances.iter().flat_map(|i| service.joins.iter().map(|join| join.entity_key(&i.keys))).collect();
+    let views = service.joins.iter().map(|join| &*join.view).cycle();
+    let lookups: Vec<Lookup<'_>> = views.zip(&keys).map(|(view, key)| Lookup { view, key: key.as_ref() }).collect();
+    let mut rows = match reader.read(&lookups, now, within).await {
+        Ok(rows) => rows.into_iter(),
+        Err(error) => {
+            // The reader's own upkeep warns once; this would be a line a request.
+            tracing::debug!(%error, "stored features could not be read");
+            vec![StoredRow::unavailable(); lookups.len()].into_iter()
+        }
+    };
+    instances.iter().map(|_| rows.by_ref().take(width).collect()).collect()
+}
+
+/// Whether any view of a row could not be read.
+pub(super) fn is_unavailable(stored: &[StoredRow]) -> bool {
+    stored.iter().any(|row| row.status == Status::Unavailable)
+}
+
+/// The inputs of one row, or why policy rejects it.
+///
+/// # Errors
+/// A view has no row, or one too old, and the model's policy is to reject then.
+pub(super) fn merge(
+    model: &Model,
+    instance: &Instance,
+    stored: &[StoredRow],
+    now: Timestamp,
+    degraded: &mut Vec<Degraded>,
+) -> Result<Vec<Assembled>, RowError> {
+    let of = |status: Status| {
+        let at = stored.iter().position(|row| row.status == status);
+        at.map(|i| model.service.joins[i].alias.clone())
+    };
+    if let (WhenMissing::Reject, Some(view)) = (model.settings.when_missing, of(Status::NotFound)) {
+        return Err(RowError {
+            code: "feature_missing",
+            message: format!("view `{view}` has no row for this instance, and the model's policy is to reject then"),
+        });
+    }
+    match (model.settings.when_stale, of(Status::OutsideMaxAge)) {
+        (WhenStale::Reject, Some(view)) => {
+            return Err(RowError {
+                code: "feature_stale",
+                message: format!("view `{view}` is too old for this instance, and the model's policy is to reject then"),
+            });
+        }
+        (WhenStale::Serve, Some(_)) => degraded.push(Degraded::StaleServed),
+        _ => {}
+    }
+    let stale = model.settings.when_stale.stale();
+    let parts = |stored| Parts { request: &instance.request, stored, now, stale };
+    if instance.overrides.is_empty() {
+        return Ok(assemble(&model.service, parts(stored)));
+    }
+    let overridden = overridden(model, instance, stored);
+    let mut inputs = assemble(&model.service, parts(&overridden));
+    restore_statuses(&model.service, instance, stored, &mut inputs);
+    Ok(inputs)
+}
+
+/// The stored rows as a caller would have them: those it touches count as present, with nulls where policy would not
+/// use what is there.
+fn overridden(model: &Model, instance: &Instance, stored: &[StoredRow]) -> Vec<StoredRow> {
+    let mut rows = stored.to_vec();
+    for (join, row) in rows.iter_mut().enumerate() {
+        let touched: Vec<_> = instance.overrides.iter().filter(|o| o.join == join).collect();
+        if touched.is_empty() {
+            continue;
+        }
+        let usable = row.status == Status::Present
+            || row.status == Status::OutsideMaxAge && model.settings.when_stale == WhenStale::Serve;
+        if !usable {
+            row.values = vec![None; model.service.joins[join].view.fields().len()];
+        }
+        row.status = Status::Present;
+        for touch in touched {
+            row.values[touch.feature].clone_from(&touch.value);
+        }
+    }
+    rows
+}
+
+/// Inputs whose row a caller touched, but not themselves, keep the status the store gave them.
+fn restore_statuses(service: &Service, instance: &Instance, stored: &[StoredRow], inputs: &mut [Assembled]) {
+    for (input, assembled) in service.inputs.iter().zip(inputs) {
+        if let Origin::Stored { join, feature } = input.origin
+            && stored[join].status != Status::Present
+            && !instance.overrides.iter().any(|o| o.join == join && o.feature == feature)
+        {
+            assembled.status = stored[join].status;
+        }
+    }
+}
+
+/// The views that a set of models reads, each once.
+pub(crate) fn views_of<'a>(services: impl Iterator<Item = &'a Arc<Service>>) -> Vec<Arc<feature_defs::definitions::View>> {
+    let mut views: Vec<Arc<feature_defs::definitions::View>> = Vec::new();
+    for join in services.flat_map(|service| &service.joins) {
+        if views.iter().all(|v| v.name != join.view.name) {
+            views.push(Arc::clone(&join.view));
+        }
+    }
+    views
+}

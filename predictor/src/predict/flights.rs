@@ -1,0 +1,129 @@
+//! One run for all who want the same prediction at the same time.
+//!
+//! Whoever asks first for a key holds its claim, and the others wait. A claim that is dropped without an answer (its
+//! request was cancelled, or the model failed) frees the key: one of those waiting takes over.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::answer::CacheState;
+use super::cache_key::CacheKey;
+use crate::model::tensor::Outputs;
+
+type Landed = Option<(Outputs, CacheState)>;
+
+/// The predictions being made now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Flights(Arc<Mutex<HashMap<CacheKey, watch::Receiver<Landed>>>>);
+
+/// What came of asking for a key.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// The prediction is the asker's to make.
+    Mine(Claim),
+    /// Someone is making it.
+    Theirs(Waiter),
+}
+
+/// The right and duty to make a prediction.
+#[derive(Debug)]
+pub(super) struct Claim {
+    flights: Flights,
+    key: CacheKey,
+    waiters: watch::Sender<Landed>,
+}
+
+/// A place among those who wait for one.
+#[derive(Debug)]
+pub(super) struct Waiter(watch::Receiver<Landed>);
+
+impl Flights {
+    /// Claims `key`, or joins those who wait for its claimant.
+    pub(super) fn ask(&self, key: CacheKey) -> Asked {
+        match self.map().entry(key) {
+            Entry::Occupied(claimed) => Asked::Theirs(Waiter(claimed.get().clone())),
+            Entry::Vacant(free) => {
+                let (waiters, landing) = watch::channel(None);
+                free.insert(landing);
+                Asked::Mine(Claim { flights: self.clone(), key, waiters })
+            }
+        }
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<CacheKey, watch::Receiver<Landed>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim {
+    /// The claimed key.
+    pub(super) fn key(&self) -> CacheKey {
+        self.key
+    }
+
+    /// Hands the prediction to all who wait.
+    pub(super) fn land(self, outputs: Outputs, state: CacheState) {
+        self.waiters.send_replace(Some((outputs, state)));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.flights.map().remove(&self.key);
+    }
+}
+
+impl Waiter {
+    /// The claimant's prediction, or `None` if it gave up: ask again.
+    pub(super) async fn landed(mut self) -> Landed {
+        self.0.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use feature_defs::value::Value;
+
+    use super::*;
+    use crate::predict::cache_key::tests_support::key;
+
+    fn outputs() -> Outputs {
+        Outputs([Value::Float32(0.5)].into())
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_get_the_claimants_answer() {
+        let flights = Flights::default();
+        let Asked::Mine(claim) = flights.ask(key(1)) else { panic!("nobody else asked") };
+        assert!(matches!(flights.ask(key(2)), Asked::Mine(_)), "another key is free");
+        let waiters: Vec<_> = (0..3)
+            .map(|_| match flights.ask(key(1)) {
+                Asked::Theirs(waiter) => tokio::spawn(waiter.landed()),
+                Asked::Mine(_) => panic!("it is claimed"),
+            })
+            .collect();
+        claim.land(outputs(), CacheState::Miss);
+        for waiter in waiters {
+            assert_eq!(waiter.await.unwrap(), Some((outputs(), CacheState::Miss)));
+        }
+        assert!(matches!(flights.ask(key(1)), Asked::Mine(_)), "it has landed");
+    }
+
+    #[tokio::test]
+    async fn when_the_claimant_is_cancelled_someone_takes_over() {
+        let flights = Flights::default();
+        let Asked::Mine(claim) = flights.ask(key(1)) else { panic!("nobody else asked") };
+        let claimant = tokio::spawn(async move {
+            let _held = claim;
+            std::future::pending::<()>().await;
+        });
+        let Asked::Theirs(waiter) = flights.ask(key(1)) else { panic!("it is claimed") };
+        let waiting = tokio::spawn(waiter.landed());
+        claimant.abort();
+        assert_eq!(waiting.await.unwrap(), None);
+        assert!(matches!(flights.ask(key(1)), Asked::Mine(_)));
+    }
+}

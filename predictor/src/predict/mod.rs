@@ -1,0 +1,19 @@
+//! One prediction, from a request's bytes to its answer.
+
+pub mod answer;
+pub mod budget;
+pub mod cache;
+pub mod cache_key;
+mod error;
+mod explain;
+mod features;
+mod flights;
+pub mod redis_cache;
+pub mod request;
+mod run;
+pub mod stages;
+
+pub use error::{PredictError, Problem};
+pub use explain::Explain;
+pub(crate) use features::views_of;
+pub use run::Asked;

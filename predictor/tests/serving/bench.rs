@@ -1,0 +1,228 @@
+//! A predictor with definitions, models and stored rows of a test's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use feature_defs::codec::{self, Body, Header};
+use feature_defs::definitions::{self, Definitions};
+use feature_defs::key::{EntityKey, KeyValue};
+use feature_defs::time::{ManualClock, Timestamp};
+use feature_defs::value::Value;
+use online_store::{Guard, OnlineStore, RedisUrl};
+use predictor::{App, Asked, Explain, LoadError, PredictError, Settings};
+use serde_json::{Value as Json, json};
+
+const DEFINITIONS: &str = r#"
+format = 1
+project = "PROJECT"
+
+[[entity]]
+name = "carrier"
+join_keys = [{ name = "carrier", type = "string" }]
+
+[[source]]
+name = "carriers"
+table = "carriers"
+event_timestamp = "at"
+
+[[feature_view]]
+name = "ops"
+entity = "carrier"
+source = "carriers"
+ttl = "1h"
+features = [{ name = "late_rate", type = "float64" }, { name = "arrivals", type = "int64" }]
+
+[[derived]]
+name = "busy"
+type = "float64"
+expression = "ops.arrivals * 2"
+
+[[feature_service]]
+name = "full"
+request = [{ name = "minute", type = "int64" }]
+features = ["request:minute", "ops:late_rate", "derived:busy"]
+
+[[feature_service]]
+name = "defaults"
+request = [{ name = "minute", type = "int64" }]
+features = ["request:minute", { feature = "ops:late_rate", default = 0.5 }, { feature = "derived:busy", default = 7.0 }]
+
+[[feature_service]]
+name = "minute_only"
+request = [{ name = "minute", type = "int64" }]
+features = ["request:minute"]
+
+[[feature_service]]
+name = "typed"
+request = [
+  { name = "carrier", type = "string" },
+  { name = "minute", type = "int64" },
+  { name = "distance", type = "float64" },
+]
+features = [{ feature = "request:carrier", default = "" }, { feature = "request:minute", default = 0 }, "request:distance"]
+
+[[feature_service]]
+name = "typed_without_defaults"
+request = [
+  { name = "carrier", type = "string" },
+  { name = "minute", type = "int64" },
+  { name = "distance", type = "float64" },
+]
+features = ["request:carrier", "request:minute", "request:distance"]
+
+[[feature_service]]
+name = "number"
+request = [{ name = "x", type = "float64" }]
+features = ["request:x"]
+"#;
+
+/// `version.toml` of the model that adds up: a + 10 b + 100 c, with nulls as -1.
+pub(crate) const LINEAR: &str = r#"
+feature_service = "full"
+inputs = { features = "float32" }
+outputs = { y = { tensor = "scores", column = 1 } }
+"#;
+
+/// `version.toml` of the model that is `-minute`.
+pub(crate) const REQUEST_ONLY: &str = r#"
+feature_service = "minute_only"
+inputs = { x = "float64" }
+outputs = { y = { tensor = "y" } }
+"#;
+
+/// `version.toml` of a model with one input and one output.
+pub(crate) const NUMBER: &str = r#"
+feature_service = "number"
+inputs = { x = "float32" }
+outputs = { y = { tensor = "y" } }
+"#;
+
+/// A deadline that no test misses on a busy machine.
+pub(crate) const PATIENT: &str = "deadline = \"20s\"\n";
+
+pub(crate) struct Bench {
+    dir: tempfile::TempDir,
+    definitions: Definitions,
+    settings: Settings,
+    pub(crate) clock: Arc<ManualClock>,
+}
+
+pub(crate) fn required(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
+}
+
+/// A URL at which nobody answers.
+pub(crate) fn nobody() -> RedisUrl {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    format!("redis://127.0.0.1:{port}").parse().unwrap()
+}
+
+pub(crate) fn now() -> Timestamp {
+    "2013-11-05T16:30:00Z".parse().unwrap()
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let project = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+        fs::create_dir(dir.path().join("features")).unwrap();
+        fs::create_dir(dir.path().join("models")).unwrap();
+        fs::write(dir.path().join("features/all.toml"), DEFINITIONS.replace("PROJECT", &project)).unwrap();
+        let definitions = definitions::load(&dir.path().join("features")).unwrap();
+        let redis: RedisUrl = required("LARDER_TEST_REDIS_URL").parse().unwrap();
+        let settings = Settings {
+            models: dir.path().join("models"),
+            onnxruntime: PathBuf::from(required("LARDER_ONNXRUNTIME")),
+            redis: redis.clone(),
+            cache_redis: redis,
+            sessions: 2.try_into().unwrap(),
+            max_instances: 5.try_into().unwrap(),
+            limits: Settings::LIMITS,
+        };
+        Self { dir, definitions, settings, clock: Arc::new(ManualClock::new(now())) }
+    }
+
+    /// Puts a model into the repository, made of one of tests/models.
+    pub(crate) fn model(self, name: &str, onnx: &str, model: &str, version: &str) -> Self {
+        let dir = self.dir.path().join("models").join(name);
+        fs::create_dir_all(dir.join("1")).unwrap();
+        fs::write(dir.join("model.toml"), model).unwrap();
+        fs::write(dir.join("1/version.toml"), version).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(format!("{onnx}.onnx"));
+        fs::copy(source, dir.join("1/model.onnx")).unwrap();
+        self
+    }
+
+    /// The repository.
+    pub(crate) fn models(&self) -> &Path {
+        &self.settings.models
+    }
+
+    /// Puts other bytes in the place of one of the repository's files.
+    pub(crate) fn write(&self, file: &str, bytes: &[u8]) {
+        fs::write(self.settings.models.join(file), bytes).unwrap();
+    }
+
+    pub(crate) fn features_at(mut self, url: RedisUrl) -> Self {
+        self.settings.redis = url;
+        self
+    }
+
+    pub(crate) fn cache_at(mut self, url: RedisUrl) -> Self {
+        self.settings.cache_redis = url;
+        self
+    }
+
+    /// Stores a row of view `ops` that was true `age_s` seconds ago.
+    pub(crate) async fn row(&self, carrier: &str, age_s: u32, late_rate: Option<f64>, arrivals: Option<i64>) {
+        let view = self.definitions.view("ops").unwrap();
+        let at = now().minus(feature_defs::time::Span::from_secs(age_s));
+        let header = Header { event: at, created: None, as_of: now() };
+        let values = vec![late_rate.map(Value::Float64), arrivals.map(Value::Int64)];
+        let mut blob = Vec::new();
+        codec::encode(&view.schema, header, &Body::Values(values), &mut blob);
+        let join_key = "carrier".parse().unwrap();
+        let key = EntityKey::new([(&join_key, &KeyValue::String(carrier.to_owned()))]);
+        let redis: RedisUrl = required("LARDER_TEST_REDIS_URL").parse().unwrap();
+        let writer = OnlineStore::open(&redis, self.definitions.project.clone()).unwrap().writer();
+        writer.put_schema(view).await.unwrap();
+        writer.write(&view.name, Guard::EventThenCreated, &[(key, blob)]).await.unwrap();
+    }
+
+    pub(crate) fn load(&self) -> Result<Arc<App>, LoadError> {
+        service::telemetry::metrics_handle();
+        App::load(&self.settings, &self.definitions, self.clock.clone(), None)
+    }
+
+    pub(crate) fn app(&self) -> Arc<App> {
+        self.load().unwrap()
+    }
+}
+
+/// The answer's JSON.
+pub(crate) async fn predict(app: &App, model: &str, instances: Json) -> Json {
+    ask(app, model, instances, Explain::No).await.unwrap()
+}
+
+pub(crate) async fn explain(app: &App, model: &str, instances: Json) -> Json {
+    ask(app, model, instances, Explain::Yes).await.unwrap()
+}
+
+pub(crate) async fn refused(app: &App, model: &str, body: &str) -> PredictError {
+    let asked = Asked { model, version: None, body: body.as_bytes(), explain: Explain::No };
+    app.predict(asked).await.unwrap_err()
+}
+
+pub(crate) async fn ask(app: &App, model: &str, instances: Json, explain: Explain) -> Result<Json, PredictError> {
+    let body = json!({ "instances": instances }).to_string();
+    let asked = Asked { model, version: None, body: body.as_bytes(), explain };
+    app.predict(asked).await.map(|answer| serde_json::to_value(answer).unwrap())
+}
+
+/// How often a model has run.
+pub(crate) fn runs(model: &str) -> u64 {
+    let rendered = service::telemetry::metrics_handle().render();
+    let line = format!("larder_prediction_model_run_seconds_count{{model=\"{model}\"}} ");
+    rendered.lines().find_map(|l| l.strip_prefix(&line)).map_or(0, |n| n.parse().unwrap())
+}

@@ -1,0 +1,104 @@
+//! What callers see when the store or the model is too slow or away.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use feature_defs::serving::Status;
+use predictor::{Explain, PredictError};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, REQUEST_ONLY, ask, explain, nobody, predict};
+
+/// What a busy machine may add to a deadline.
+const NOISE: Duration = Duration::from_millis(500);
+
+fn with(policy: &str) -> String {
+    format!("{LINEAR}when_unavailable = \"{policy}\"\n")
+}
+
+fn bench() -> Bench {
+    Bench::new()
+        .model("base", "request_only", "deadline = \"200ms\"", REQUEST_ONLY)
+        .model("by_model", "linear", "deadline = \"200ms\"\nfallback = { model = \"base\" }", &with("fallback"))
+        .model("by_output", "linear", "deadline = \"200ms\"\nfallback = { output = { y = 0.125 } }", &with("fallback"))
+        .model("by_default", "linear", "deadline = \"200ms\"", &with("default"))
+        .model("reject", "linear", "deadline = \"200ms\"", &with("reject"))
+}
+
+async fn outage(bench: Bench) {
+    let app = bench.app();
+    let instances = json!([{ "carrier": "UA", "minute": 3 }]);
+    let expected = [
+        ("by_model", -3.0, json!(["store_unavailable", "fallback_model"]), "miss"),
+        ("by_model", -3.0, json!(["store_unavailable", "fallback_model"]), "hit_memory"),
+        ("by_output", 0.125, json!(["store_unavailable", "fallback_output"]), "off"),
+        ("by_default", 3.0 - 10.0 - 100.0, json!(["store_unavailable"]), "miss"),
+    ];
+    for (model, y, degraded, cache) in expected {
+        let started = Instant::now();
+        let answer = explain(&app, model, instances.clone()).await;
+        assert!(started.elapsed() < Duration::from_millis(200) + NOISE, "{model} took {:?}", started.elapsed());
+        assert_eq!(answer["predictions"], json!([{ "y": y }]), "{model}");
+        assert_eq!(answer["model_name"], model);
+        let row = &answer["rows"][0];
+        assert_eq!((&row["degraded"], row["cache"].as_str()), (&degraded, Some(cache)), "{model}");
+        assert_eq!(row["features"]["ops"]["status"], Status::Unavailable.name());
+    }
+    let error = ask(&app, "reject", instances, Explain::No).await.unwrap_err();
+    assert!(matches!(error, PredictError::FeaturesUnavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_is_answered_as_policy_says() {
+    outage(bench().features_at(nobody())).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_is_answered_as_policy_says_within_the_deadline() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap()).parse().unwrap();
+    outage(bench().features_at(url)).await;
+}
+
+#[tokio::test]
+async fn only_rows_that_need_it_fall_back() {
+    let app = bench().features_at(nobody()).app();
+    // Nothing is asked of the store for a null join key.
+    let answer = predict(&app, "by_model", json!([{ "carrier": null, "minute": 3 }])).await;
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_model_is_a_missed_deadline_and_is_stopped() {
+    let app = Bench::new().model("slow", "slow", "deadline = \"20ms\"", NUMBER).app();
+    for x in 0..20 {
+        let started = Instant::now();
+        let error = ask(&app, "slow", json!([{ "x": x }]), Explain::No).await.unwrap_err();
+        assert!(started.elapsed() < Duration::from_millis(20) + NOISE, "{:?}", started.elapsed());
+        assert_eq!(error.to_string(), "no answer within the deadline of model `slow`, 20ms");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_may_wait_is_refused_at_once() {
+    let model = format!("{PATIENT}cache = {{ tier = \"off\" }}\n").replace("20s", "500ms");
+    let app = Bench::new().model("full", "slow", &model, NUMBER).app();
+    let asking: Vec<_> = (0..200)
+        .map(|x| {
+            let app = Arc::clone(&app);
+            tokio::spawn(async move { ask(&app, "full", json!([{ "x": x }]), Explain::No).await })
+        })
+        .collect();
+    let (mut overloaded, mut late) = (0, 0);
+    for answer in asking {
+        match answer.await.unwrap() {
+            Err(PredictError::Overloaded(_)) => overloaded += 1,
+            Err(PredictError::DeadlineExceeded { .. }) => late += 1,
+            Err(other) => panic!("{other}"),
+            Ok(_) => {}
+        }
+    }
+    // Two sessions run, 128 wait.
+    assert!(overloaded >= 60 && late >= 100, "{overloaded} overloaded, {late} late");
+}

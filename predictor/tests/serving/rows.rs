@@ -1,0 +1,97 @@
+//! What rows are made of: stored values, types, and a model that fails on some.
+
+use serde_json::json;
+
+use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, predict};
+
+#[tokio::test]
+async fn stored_request_and_derived_features_meet_in_one_tensor() {
+    let bench = Bench::new().model("m", "linear", PATIENT, LINEAR);
+    bench.row("UA", 60, Some(0.25), Some(3)).await;
+    bench.row("DL", 60, None, Some(1)).await;
+    let app = bench.app();
+    let answer = predict(
+        &app,
+        "m",
+        json!([
+            { "carrier": "UA", "minute": 7 },
+            { "minute": 7, "carrier": "DL" },
+            { "carrier": "nobody", "minute": 7 },
+            { "carrier": null, "minute": null },
+        ]),
+    )
+    .await;
+    let y: Vec<_> = answer["predictions"].as_array().unwrap().iter().map(|p| p["y"].as_f64().unwrap()).collect();
+    assert_eq!(y, [7.0 + 2.5 + 600.0, 7.0 - 10.0 + 200.0, 7.0 - 10.0 - 100.0, -1.0 - 10.0 - 100.0]);
+    assert_eq!(answer["model_version"], "1");
+    let found: Vec<_> = answer["rows"].as_array().unwrap().iter().map(|r| r["features"]["ops"].clone()).collect();
+    assert_eq!(
+        found[0],
+        json!({ "status": "PRESENT", "event_timestamp": "2013-11-05T16:29:00Z", "age_ms": 60_000 })
+    );
+    assert_eq!(found[1]["status"], "PRESENT", "the null is a feature's, the row is there");
+    for row in &found[2..] {
+        assert_eq!(*row, json!({ "status": "NOT_FOUND", "event_timestamp": null, "age_ms": null }));
+    }
+    for row in answer["rows"].as_array().unwrap() {
+        assert_eq!(row["degraded"], json!([]));
+    }
+}
+
+#[tokio::test]
+async fn each_input_has_a_tensor_of_its_own_type() {
+    let outputs = "inputs = \"each\"\noutputs = { y = { tensor = \"y\" }, name = { tensor = \"name\" }, known = { tensor = \"known\" } }\n";
+    let version = format!("feature_service = \"typed\"\n{outputs}");
+    let app = Bench::new().model("m", "each", PATIENT, &version).app();
+    let answer = predict(
+        &app,
+        "m",
+        json!([
+            { "carrier": "UA", "minute": 5, "distance": 0.5 },
+            { "carrier": "DL", "minute": null, "distance": -1 },
+            { "carrier": "é", "minute": 1, "distance": null },
+        ]),
+    )
+    .await;
+    assert_eq!(
+        answer["predictions"],
+        json!([
+            { "known": true, "name": "UA", "y": 1005.5 },
+            { "known": true, "name": "DL", "y": 1999.0 },
+            { "known": false, "name": "é", "y": null },
+        ]),
+        "the null distance is NaN, and NaN is null again"
+    );
+}
+
+#[tokio::test]
+async fn a_row_the_model_fails_on_leaves_its_neighbours_alone() {
+    let app = Bench::new().model("picky", "picky", PATIENT, NUMBER).app();
+    let answer = predict(&app, "picky", json!([{ "x": 0 }, { "x": 9 }, { "x": 2 }, { "x": 9 }, { "x": 1 }])).await;
+    assert_eq!(
+        answer["predictions"],
+        json!([{ "y": 0.5 }, null, { "y": 2.5 }, null, { "y": 1.5 }])
+    );
+    for failed in [1, 3] {
+        let error = &answer["rows"][failed]["error"];
+        assert_eq!(error["code"], "model_failed");
+        assert!(error["message"].as_str().unwrap().contains("out of data bounds"), "{error}");
+    }
+    assert_eq!(answer["rows"][0].get("error"), None);
+    let again = predict(&app, "picky", json!([{ "x": 0 }, { "x": 9 }])).await;
+    assert_eq!(again["rows"][0]["cache"], "hit_memory");
+    assert_eq!(again["rows"][1]["cache"], "miss", "a failure is not cached");
+}
+
+#[tokio::test]
+async fn ids_come_back_and_ours_are_unique() {
+    let app = Bench::new().model("picky", "picky", PATIENT, NUMBER).app();
+    let body = r#"{"instances":[{"x":0},{"x":1}],"ids":["a",7]}"#;
+    let asked = predictor::Asked { model: "picky", version: Some("1"), body: body.as_bytes(), explain: predictor::Explain::No };
+    let answer = app.predict(asked).await.unwrap();
+    assert_eq!(answer.rows[0].id, Some(json!("a")));
+    assert_eq!(answer.rows[1].id, Some(json!(7)));
+    let ids: Vec<_> = answer.rows.iter().map(|r| r.prediction_id).collect();
+    assert_ne!(ids[0], ids[1]);
+    assert!(ids.iter().all(|id| id.get_version_num() == 7));
+}

@@ -1,2 +1,56 @@
-//! Being laid out.
-fn main() {}
+//! `cargo xtask`: the demo and the tests, with all their set-up, and `down`, which stops what they started.
+
+mod demo;
+mod down;
+mod folder;
+mod instance;
+mod interrupt;
+mod machine;
+mod postgres;
+mod process;
+mod python;
+mod redis;
+mod say;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Larder's demo and tests, set-up included"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start everything, load real flights, and predict one before and after fresh data comes in
+    Demo(demo::Args),
+    /// Run all tests on a private Postgres and Redis
+    Test(test::Args),
+    /// Stop whatever `demo` and `test` have started, and nothing else
+    Down,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = interrupt::listen().and_then(|()| match cli.command {
+        Command::Demo(args) => demo::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Test(args) => test::run(&args),
+        Command::Down => down::run().map(|()| ExitCode::SUCCESS),
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(error) if error.is::<interrupt::Interrupted>() => ExitCode::from(130),
+        Err(error) => {
+            say::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

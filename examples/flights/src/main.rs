@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use feature_defs::time::{Clock, SystemClock, Timestamp};
+use feature_defs::time::{Clock, Span, SystemClock, Timestamp};
 use flights::{Dataset, Ingested, LabelRange, Moment, Replay, Shift, write_labels};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,9 @@ enum Command {
         /// The Postgres database; its schema `flights` is used
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
+        /// Leave out events up to this moment of 2013
+        #[arg(long)]
+        after: Option<Timestamp>,
         /// The last moment of 2013 whose events are loaded
         #[arg(long, default_value = "2014-01-03T00:00:00Z")]
         until: Timestamp,
@@ -38,9 +41,26 @@ enum Command {
         /// Remove what is in the schema `flights` first
         #[arg(long)]
         replace: bool,
-        /// Go on after loading: insert later events at their own time until interrupted. Implies --now
+        /// Leave out the last of them, such as 1h: `feed` brings them later
+        #[arg(long, value_name = "TIME", default_value = "0s")]
+        withhold: Span,
+    },
+    /// Go on where `load` ended: insert the events that have happened since, then later ones at their own time
+    Feed {
+        /// The Postgres database that was loaded
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+        /// Stop when all that has happened is there
         #[arg(long)]
-        feed: bool,
+        once: bool,
+    },
+    /// Print what an application asks the predictor about a flight, moved as the loaded ones are
+    Instance {
+        /// The flight's number in the data, as in `flight_id`
+        flight_id: i64,
+        /// The Postgres database that was loaded
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
     },
     /// Write the labels of a training set: when to predict, join keys, request features, and what came of the flight
     Labels {
@@ -69,25 +89,46 @@ async fn main() -> Result<()> {
             until,
             now,
             replace,
-            feed,
+            withhold,
         } => {
             let pool = connect(&database_url).await?;
             if replace {
                 Replay::remove(&pool).await?;
             }
-            let shift = if now || feed {
+            let shift = if now {
                 Shift::bringing(until, SystemClock.now())
             } else {
                 Shift::NONE
             };
             let replay = Replay::new(dataset, shift, Ingested::AtInsertion);
-            let until = shift.apply(until);
+            let until = shift.apply(until.minus(withhold));
             let loaded = replay.start(&pool, until).await?;
             println!("{} events up to {until} are in schema `flights`", loaded.total());
-            if feed {
+        }
+        Command::Feed { database_url, once } => {
+            let pool = connect(&database_url).await?;
+            let shift = Replay::loaded_shift(&pool).await?;
+            let replay = Replay::new(dataset, shift, Ingested::AtInsertion);
+            let (after, now) = (Replay::loaded_until(&pool).await?, SystemClock.now());
+            let loaded = replay.load(&pool, after, now).await?;
+            println!(
+                "{} flights left, {} arrived and {} were cancelled between {after} and {now}",
+                loaded.departures, loaded.arrivals, loaded.cancellations
+            );
+            if !once {
                 println!("feeding later events at their own time; Ctrl-C stops");
-                feed_until_interrupted(&replay, &pool, until).await?;
+                feed_until_interrupted(&replay, &pool, now).await?;
             }
+        }
+        Command::Instance {
+            flight_id,
+            database_url,
+        } => {
+            let shift = Replay::loaded_shift(&connect(&database_url).await?).await?;
+            let mut flights = dataset.flights.iter();
+            let flight = flights.find(|flight| flight.id == flight_id);
+            let flight = flight.with_context(|| format!("there is no flight {flight_id}"))?;
+            println!("{}", serde_json::Value::from(flight.instance(shift)));
         }
         Command::Labels {
             from,

@@ -43,10 +43,10 @@ impl Loaded {
 /// How often the feed looks whether something has happened.
 const FEED_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Before everything in the data.
-const BEGINNING: Timestamp = Timestamp::from_micros(i64::MIN);
-
 impl Replay {
+    /// Before everything in the data.
+    pub const BEGINNING: Timestamp = Timestamp::from_micros(i64::MIN);
+
     /// A replay of `dataset`, moved by `shift`.
     pub fn new(dataset: Dataset, shift: Shift, ingested: Ingested) -> Self {
         let timeline = Timeline::new(&dataset);
@@ -70,22 +70,24 @@ impl Replay {
 
     /// When the last event happens.
     pub fn end(&self) -> Timestamp {
-        self.timeline.end().map_or(BEGINNING, |end| self.shift.apply(end))
+        self.timeline.end().map_or(Self::BEGINNING, |end| self.shift.apply(end))
     }
 
-    /// Makes the tables, loads what is known beforehand (timetable, planes, airports, airlines) and all events up to
-    /// `until`, then makes the indexes. Doing it again adds what is missing.
+    /// Makes the tables, loads what is known beforehand (timetable, planes, airports, airlines) and the events of
+    /// `(after, until]`, then makes the indexes. Doing it again adds what is missing.
+    ///
+    /// No feature looks back further than 28 days: a demo starts faster with an `after` that is not [`Self::BEGINNING`].
     ///
     /// # Errors
     /// When the database refuses, or its schema `flights` holds a replay with another shift.
-    pub async fn start(&self, pool: &PgPool, until: Timestamp) -> Result<Loaded> {
+    pub async fn start(&self, pool: &PgPool, after: Timestamp, until: Timestamp) -> Result<Loaded> {
         sqlx::raw_sql(include_str!("../schema.sql"))
             .execute(pool)
             .await
             .context("making the schema `flights`")?;
         self.claim(pool).await?;
-        self.load_known_beforehand(pool).await?;
-        let loaded = self.load(pool, BEGINNING, until).await?;
+        self.load_known_beforehand(pool, after).await?;
+        let loaded = self.load(pool, after, until).await?;
         sqlx::raw_sql(include_str!("../indexes.sql"))
             .execute(pool)
             .await
@@ -165,6 +167,36 @@ impl Replay {
         Ok(())
     }
 
+    /// How far the flights in this database are moved.
+    ///
+    /// # Errors
+    /// When the database refuses, or nothing is loaded.
+    pub async fn loaded_shift(pool: &PgPool) -> Result<Shift> {
+        let minutes = sqlx::query_scalar("SELECT shift_minutes FROM flights.replay");
+        let minutes: i64 = minutes
+            .fetch_one(pool)
+            .await
+            .context("reading the shift: are flights loaded?")?;
+        Ok(Shift::minutes(minutes))
+    }
+
+    /// The last moment something is known of in this database. Loads are all or nothing: everything up to it is there.
+    ///
+    /// # Errors
+    /// When the database refuses, or nothing is loaded.
+    pub async fn loaded_until(pool: &PgPool) -> Result<Timestamp> {
+        let micros = sqlx::query_scalar(
+            "SELECT (extract(epoch FROM max(event_ts)) * 1000000)::bigint FROM (
+                 SELECT max(event_ts) AS event_ts FROM flights.flight_departed
+                 UNION ALL SELECT max(event_ts) FROM flights.flight_arrived
+                 UNION ALL SELECT max(event_ts) FROM flights.flight_cancelled
+                 UNION ALL SELECT max(event_ts) FROM flights.weather
+             ) AS newest",
+        );
+        let micros: Option<i64> = micros.fetch_one(pool).await.context("asking for the newest event")?;
+        Ok(Timestamp::from_micros(micros.context("no events are loaded")?))
+    }
+
     /// Notes the shift of these tables, or compares it with the one that is noted.
     async fn claim(&self, pool: &PgPool) -> Result<()> {
         let minutes = self.shift.as_minutes();
@@ -185,14 +217,14 @@ impl Replay {
         Ok(())
     }
 
-    async fn load_known_beforehand(&self, pool: &PgPool) -> Result<()> {
+    async fn load_known_beforehand(&self, pool: &PgPool, after: Timestamp) -> Result<()> {
         let tables = self.tables();
         let mut transaction = pool.begin().await.context("connecting to Postgres")?;
         for rows in [
             tables.airlines()?,
             tables.airports()?,
             tables.planes()?,
-            tables.scheduled()?,
+            tables.scheduled(self.shift.undo(after))?,
         ] {
             insert(&mut transaction, rows).await?;
         }

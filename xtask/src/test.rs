@@ -1,0 +1,129 @@
+//! `cargo xtask test`: all tests, on a private Postgres and Redis that are stopped afterwards, however it ends.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    folder::{self, SetupLock},
+    instance::{self, Instance, Output},
+    machine::{self, Need},
+    postgres::{self, Durability, Postgres},
+    python,
+    redis::Redis,
+    say,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Replay all of the test period in the accuracy test, not only one week (takes long)
+    #[arg(long)]
+    auc_all: bool,
+    /// Passed on to `cargo test`, which tests the whole workspace unless these name a package
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    cargo_args: Vec<String>,
+}
+
+/// What the tests find in their environment.
+struct Environment {
+    postgres: Postgres,
+    redis: Redis,
+    onnxruntime: PathBuf,
+    python: PathBuf,
+    flights: PathBuf,
+    locale: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    say::title("Larder's tests, on a Postgres and a Redis of their own. The first build takes minutes.");
+    let mut instance = Instance::open("test")?;
+    let environment = set_up(&mut instance)?;
+    let command = cargo_test(args, &environment);
+    say::step(&format!("Running {}", instance::described(&command)));
+    let finished = instance.run("cargo-test", command, Output::Terminal)?;
+    if finished.status.success() {
+        say::title("\nAll tests passed.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    say::title("\nSome tests failed: see above.");
+    Ok(finished
+        .status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn set_up(instance: &mut Instance) -> Result<Environment> {
+    let lock = SetupLock::take()?;
+    machine::provide(&[Need::Postgres, Need::Redis, Need::Pip, Need::Locales])?;
+    let onnxruntime = python::onnxruntime(instance)?;
+    let python = python::packages(instance)?;
+    let flights = python::flights(instance)?;
+    let locale = build_locale(instance)?;
+    drop(lock);
+    say::step("Starting a private Postgres and Redis");
+    let postgres = Postgres::start(instance, Durability::None)?;
+    let redis = Redis::start(instance)?;
+    say::note(&postgres::describe(&postgres, instance));
+    say::note(&format!("Redis on 127.0.0.1:{}", redis.port()));
+    Ok(Environment {
+        postgres,
+        redis,
+        onnxruntime,
+        python,
+        flights,
+        locale,
+    })
+}
+
+fn cargo_test(args: &Args, environment: &Environment) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg("test").current_dir(folder::workspace());
+    if !args
+        .cargo_args
+        .iter()
+        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
+    {
+        command.arg("--workspace");
+    }
+    command
+        .args(&args.cargo_args)
+        .env("SQLX_OFFLINE", "true")
+        .env("LARDER_TEST_DATABASE_URL", environment.postgres.url("postgres"))
+        .env("LARDER_TEST_POSTGRES_BIN", environment.postgres.bin())
+        .env("LARDER_TEST_REDIS_URL", environment.redis.url())
+        .env("LARDER_TEST_REDIS_SERVER", environment.redis.program())
+        .env("LARDER_TEST_LOCPATH", &environment.locale)
+        .env("LARDER_TEST_PYTHONPATH", &environment.python)
+        .env("LARDER_TEST_FLIGHTS", &environment.flights)
+        .env("LARDER_ONNXRUNTIME", &environment.onnxruntime);
+    if args.auc_all {
+        command.env("LARDER_TEST_AUC", "all");
+    }
+    command
+}
+
+/// A folder for LOCPATH with en_US.UTF-8, which orders bytes otherwise than C does.
+fn build_locale(instance: &mut Instance) -> Result<PathBuf> {
+    let dir = folder::larder().join("locale");
+    let made = dir.join("en_US.UTF-8");
+    if made.join("LC_COLLATE").exists() {
+        return Ok(dir);
+    }
+    let part = dir.join("part");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    if part.exists() {
+        fs::remove_dir_all(&part)?;
+    }
+    let mut localedef = Command::new("localedef");
+    localedef.args(["-i", "en_US", "-f", "UTF-8"]).arg(&part);
+    instance
+        .run("localedef", localedef, Output::Log)?
+        .success("building a locale for the tests")?;
+    fs::rename(&part, &made).with_context(|| format!("cannot create {}", made.display()))?;
+    Ok(dir)
+}

@@ -1,1 +1,31 @@
-//! Being laid out.
+//! The feature server: materializes features from Postgres into Redis, and builds training sets with the same SQL.
+//!
+//! The only crate that reads feature sources in Postgres. What it can do is in [`App`]; the command line, HTTP and
+//! schedules are its edges.
+
+mod app;
+pub mod cli;
+mod database;
+mod freshness;
+mod http;
+mod materialize;
+mod online;
+mod progress;
+mod schedule;
+mod serve;
+mod source;
+mod store;
+#[cfg(test)]
+mod testing;
+mod training;
+
+pub use app::{App, DatabaseCheck, Settings, Time, UnknownView};
+pub use database::{DatabaseError, DatabaseUrl, InvalidDatabaseUrl};
+pub use freshness::{Freshness, ViewStatus};
+pub use materialize::{Mode, RunError, RunSummary};
+pub use online::{FeatureValue, GetError};
+pub use progress::Progress;
+pub use serve::ServeOptions;
+pub use source::Problem;
+pub use store::{Counts, Kind, RunRecord, migrate};
+pub use training::{BadLabels, TrainingError, TrainingSummary};

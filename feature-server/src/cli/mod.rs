@@ -1,0 +1,129 @@
+//! The command line: one file a command. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod check;
+mod get;
+mod materialize;
+mod migrate;
+mod serve;
+mod status;
+mod table;
+mod time;
+mod training_set;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use feature_defs::definitions::{self, Definitions};
+use service::telemetry::{self, LogArgs};
+
+use crate::app::{App, Settings, Time};
+
+/// Keeps precomputed features, which live in Postgres, fresh in Redis
+#[derive(Parser)]
+#[command(name = "feature-server", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    places: Places,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where definitions and stores are. Not `Debug`: URLs hold passwords.
+#[derive(Args)]
+struct Places {
+    /// Directory of the feature definitions (TOML, and the SQL files they name)
+    #[arg(long, env = "LARDER_FEATURES", value_name = "DIR", default_value = "features", global = true)]
+    features: PathBuf,
+    /// Postgres that holds the `larder` schema and the sources; DATABASE_URL is understood too
+    #[arg(long, env = "LARDER_DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
+    database_url: Option<String>,
+    /// Postgres that features are read from, if that is another: a replica
+    #[arg(long, env = "LARDER_SOURCE_DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
+    source_database_url: Option<String>,
+    /// Redis that features are written to; REDIS_URL is understood too [default: redis://127.0.0.1:6379]
+    #[arg(long, env = "LARDER_REDIS_URL", value_name = "URL", hide_env_values = true, global = true)]
+    redis_url: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the definitions; with --database also columns, types and indexes
+    Check(check::Arguments),
+    /// Create or update the `larder` schema
+    Migrate,
+    /// Compute views as of a moment and write them online
+    Materialize(materialize::Arguments),
+    /// Complete labelled rows with what every feature of a service was at each row's moment
+    TrainingSet(training_set::Arguments),
+    /// Show how fresh each view is, and its last run
+    Status(status::Arguments),
+    /// Read a service's features from the online store: values, status and age
+    Get(get::Arguments),
+    /// Run schedules and answer HTTP
+    Serve(serve::Arguments),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// What went wrong, in words for whoever typed the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        telemetry::init_logs(&self.log)?;
+        let places = self.places;
+        match self.command {
+            Command::Check(arguments) => check::run(&places, &arguments).await,
+            Command::Migrate => migrate::run(&places).await,
+            Command::Materialize(arguments) => materialize::run(&places, &arguments).await,
+            Command::TrainingSet(arguments) => training_set::run(&places, &arguments).await,
+            Command::Status(arguments) => status::run(&places, &arguments).await,
+            Command::Get(arguments) => get::run(&places, &arguments).await,
+            Command::Serve(arguments) => serve::run(&places, &arguments).await,
+        }
+    }
+}
+
+impl Places {
+    fn definitions(&self) -> anyhow::Result<Definitions> {
+        Ok(definitions::load(&self.features)?)
+    }
+
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let database = self
+            .database_url
+            .clone()
+            .or_else(|| std::env::var("DATABASE_URL").ok())
+            .context("which database? Set DATABASE_URL, or --database-url, to postgres://user:password@host:port/database")?;
+        let redis = self
+            .redis_url
+            .clone()
+            .or_else(|| std::env::var("REDIS_URL").ok())
+            .unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
+        Ok(Settings {
+            database: database.parse()?,
+            source_database: self.source_database_url.as_ref().map(|url| url.parse()).transpose()?,
+            redis: redis.parse()?,
+        })
+    }
+
+    fn app(&self) -> anyhow::Result<Arc<App>> {
+        Ok(App::open(&self.settings()?, self.definitions()?, Time::SourceDatabase)?)
+    }
+}
+
+/// A mistake in the command line itself, which the parser could not see.
+fn wrong_usage(message: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(2)
+}
+
+/// Prints JSON for programs.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

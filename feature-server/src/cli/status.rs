@@ -1,0 +1,45 @@
+//! `feature-server status`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::table::{span, table};
+use super::{Places, print_json};
+use crate::freshness::ViewStatus;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Print JSON
+    #[arg(long, env = "LARDER_JSON")]
+    json: bool,
+}
+
+pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let statuses = places.app()?.status().await?;
+    if arguments.json { print_json(&statuses)? } else { print!("{}", text(&statuses)) }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(statuses: &[ViewStatus]) -> String {
+    let or_never = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let rows: Vec<[String; 8]> = statuses
+        .iter()
+        .map(|status| {
+            [
+                status.view.to_string(),
+                or_never(status.freshness.entities.map(|n| n.to_string())),
+                or_never(status.freshness.watermark.map(|at| at.to_string())),
+                or_never(status.freshness.lag_ms.map(|ms| span(ms.saturating_mul(1_000)))),
+                or_never(status.freshness.newest_row.map(|at| at.to_string())),
+                or_never(status.last_run.as_ref().map(|run| {
+                    let ended = run.finished_at.unwrap_or(run.started_at).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+                    format!("{} {} {ended}, {} rows", run.kind, run.outcome, run.rows_written)
+                })),
+                or_never(status.next_run.map(|at| at.to_string())),
+                or_never(status.problem.clone()),
+            ]
+        })
+        .collect();
+    table(["view", "entities", "watermark", "lag", "newest row", "last run", "next run", "problem"], &rows)
+}

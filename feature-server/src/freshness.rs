@@ -1,0 +1,97 @@
+//! How fresh each view is: watermark, lag, newest row, last run, and what stands in the way.
+
+use feature_defs::definitions::View;
+use feature_defs::name::ViewName;
+use feature_defs::time::Timestamp;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::database::DatabaseError;
+use crate::store::{RunRecord, ViewRecord};
+
+/// How fresh a view is. Nothing is known of one that has never finished a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Freshness {
+    /// Rows of the last full run: about how many entities have a value.
+    pub entities: Option<i64>,
+    /// The moment that the last run is as of.
+    pub as_of: Option<Timestamp>,
+    /// Up to where the source has been read.
+    pub watermark: Option<Timestamp>,
+    /// How long ago that is.
+    pub lag_ms: Option<i64>,
+    /// The latest event timestamp seen.
+    pub newest_row: Option<Timestamp>,
+    /// How long ago that is.
+    pub newest_row_age_ms: Option<i64>,
+}
+
+/// A view's freshness with its runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct ViewStatus {
+    /// The view.
+    pub view: ViewName,
+    /// How fresh it is.
+    #[serde(flatten)]
+    pub freshness: Freshness,
+    /// Its last run, whatever became of it.
+    pub last_run: Option<RunRecord>,
+    /// When its schedule has the next one due; by a server's own plan where one is asked.
+    pub next_run: Option<Timestamp>,
+    /// What stands in the way.
+    pub problem: Option<String>,
+}
+
+impl Freshness {
+    pub(crate) fn at(record: Option<&ViewRecord>, now: Timestamp) -> Self {
+        let Some(record) = record else { return Self::default() };
+        let ms_since = |at: Timestamp| now.micros_since(at) / 1_000;
+        Self {
+            entities: Some(record.entities),
+            as_of: Some(record.as_of),
+            watermark: Some(record.watermark),
+            lag_ms: Some(ms_since(record.watermark)),
+            newest_row: record.newest_row,
+            newest_row_age_ms: record.newest_row.map(ms_since),
+        }
+    }
+}
+
+impl App {
+    /// The status of every view, in declared order.
+    ///
+    /// # Errors
+    /// A database is away, or lacks the `larder` schema.
+    pub async fn status(&self) -> Result<Vec<ViewStatus>, DatabaseError> {
+        self.store().check_schema().await?;
+        let now = self.now().await?;
+        let mut statuses = Vec::new();
+        for view in &self.definitions().views {
+            statuses.push(self.view_status(view, now).await?);
+        }
+        Ok(statuses)
+    }
+
+    pub(crate) async fn view_status(&self, view: &View, now: Timestamp) -> Result<ViewStatus, DatabaseError> {
+        let record = self.store().view(&view.name).await?;
+        let freshness = Freshness::at(record.as_ref(), now);
+        let last_run = self.store().runs(Some(view.name.as_str()), 1).await?.pop();
+        let next_run = view.schedule.and_then(|every| record.map(|record| record.as_of.plus(every)));
+        let problem = problem(view, &freshness, last_run.as_ref());
+        Ok(ViewStatus { view: view.name.clone(), freshness, last_run, next_run, problem })
+    }
+}
+
+fn problem(view: &View, freshness: &Freshness, last_run: Option<&RunRecord>) -> Option<String> {
+    match last_run {
+        None => return Some("never materialized".into()),
+        Some(run) if run.outcome == "failed" => {
+            return Some(format!("the last run failed: {}", run.error.as_deref().unwrap_or("no reason recorded")));
+        }
+        Some(run) if run.outcome == "interrupted" => return Some("the last run's process ended before it did".into()),
+        Some(_) => {}
+    }
+    let lag_ms = freshness.lag_ms?;
+    let allowed_ms = view.schedule?.as_micros() / 1_000 * 3;
+    (lag_ms > allowed_ms).then(|| "no run for more than three intervals of its schedule: is `serve` running?".into())
+}

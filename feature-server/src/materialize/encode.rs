@@ -1,0 +1,66 @@
+//! From a row of the source's answer to an entity's key and blob.
+
+use feature_defs::codec::{Body, Header, encode};
+use feature_defs::definitions::View;
+use feature_defs::key::{EntityKey, KeyValue};
+use feature_defs::time::Timestamp;
+
+use crate::source::{DecodeError, Fields};
+
+/// What a row of the source becomes.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) key: EntityKey,
+    pub(super) blob: Vec<u8>,
+    /// The row's event timestamp, or the newest event of an aggregate.
+    pub(super) event: Option<Timestamp>,
+}
+
+/// A row that cannot become a stored value.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{error}", .entity.as_ref().map(|e| format!("entity {e}: ")).unwrap_or_default())]
+pub(super) struct EncodeError {
+    pub(super) entity: Option<EntityKey>,
+    pub(super) error: DecodeError,
+}
+
+/// Encodes a row of keys, event, created and features (row view), or of keys, newest event and features (aggregate view;
+/// without an event the entity has left its windows).
+pub(super) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) -> Result<Encoded, EncodeError> {
+    let key = entity_key(view, &mut fields).map_err(|error| EncodeError { entity: None, error })?;
+    match header_and_body(view, as_of, &mut fields) {
+        Ok((header, body, event)) => {
+            let mut blob = Vec::with_capacity(64);
+            encode(&view.schema, header, &body, &mut blob);
+            Ok(Encoded { key, blob, event })
+        }
+        Err(error) => Err(EncodeError { entity: Some(key), error }),
+    }
+}
+
+fn entity_key(view: &View, fields: &mut Fields<'_>) -> Result<EntityKey, DecodeError> {
+    let mut values = Vec::with_capacity(view.entity.join_keys.len());
+    for key in &view.entity.join_keys {
+        let value = fields.value(key.key_type.value_type())?.ok_or(DecodeError::Copy)?;
+        values.push(KeyValue::try_from(value).map_err(|_| DecodeError::Copy)?);
+    }
+    Ok(EntityKey::new(view.entity.join_keys.iter().map(|key| &key.name).zip(&values)))
+}
+
+fn header_and_body(
+    view: &View,
+    as_of: Timestamp,
+    fields: &mut Fields<'_>,
+) -> Result<(Header, Body, Option<Timestamp>), DecodeError> {
+    let event = fields.timestamp()?;
+    let header = if view.is_aggregate() {
+        Header { event: as_of, created: None, as_of }
+    } else {
+        Header { event: event.ok_or(DecodeError::Copy)?, created: fields.timestamp()?, as_of }
+    };
+    if event.is_none() {
+        return Ok((header, Body::Tombstone, None));
+    }
+    let values = view.fields().iter().map(|field| fields.value(field.value_type)).collect::<Result<_, _>>()?;
+    Ok((header, Body::Values(values), event))
+}

@@ -1,0 +1,53 @@
+//! The running server: schedules and HTTP, until told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::http;
+use crate::schedule::{self, Schedules};
+
+/// What an operator decides about a running server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeOptions {
+    /// Scheduled runs at a time.
+    pub concurrent_runs: usize,
+    /// How long requests and runs in flight may take to finish when told to stop.
+    pub drain: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { concurrent_runs: 2, drain: Duration::from_secs(30) }
+    }
+}
+
+impl App {
+    /// Runs schedules and answers HTTP until `stop`, then lets runs and requests in flight finish.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        stop: CancellationToken,
+        options: ServeOptions,
+    ) -> std::io::Result<()> {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!("feature server of project {} at http://{address}", self.definitions().project);
+        }
+        let schedules = Arc::new(Schedules::default());
+        let router = http::router(self, &schedules);
+        let tasks = schedule::start(self, &schedules, options.concurrent_runs.max(1), &stop);
+        let served = service::http::serve(listener, router, stop.clone(), options.drain).await;
+        // Also when the listener failed.
+        stop.cancel();
+        if tokio::time::timeout(options.drain, tasks.wait()).await.is_err() {
+            tracing::warn!("stopped with runs unfinished after {} s; running again covers their ground", options.drain.as_secs());
+        }
+        served
+    }
+}

@@ -1,0 +1,315 @@
+//! What columns a source really has, whether they fit the definitions, and which indexes it lacks.
+
+use std::fmt;
+
+use feature_defs::definitions::{Definitions, Function, Relation, Source, View, ViewKind};
+use feature_defs::key::KeyType;
+use feature_defs::value::ValueType;
+use serde::Serialize;
+use sqlx::postgres::{PgConnection, PgTypeInfo, PgTypeKind};
+use sqlx::{AssertSqlSafe, Column, Executor, Row, SqlSafeStr, Statement, TypeInfo};
+
+use super::sql::{self, SourceError};
+
+/// The columns of a source, as Postgres describes them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Columns(Vec<SourceColumn>);
+
+#[derive(Debug, Clone)]
+struct SourceColumn {
+    name: String,
+    /// As Postgres calls it.
+    type_name: String,
+    kind: ColumnType,
+}
+
+/// What a column can be used as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColumnType {
+    Bool,
+    Int,
+    /// float4, float8, numeric: types with a NaN
+    Float,
+    Text,
+    Bytes,
+    Timestamp,
+    /// `timestamp` without time zone: what moment it is depends on who reads it
+    LocalTimestamp,
+    FloatList,
+    IntList,
+    TextList,
+    Other,
+}
+
+/// One thing that does not fit between definitions and database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Where: `view carrier_ops, feature late_rate_3h`.
+    pub place: String,
+    /// What, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+impl From<SourceError> for Problem {
+    fn from(SourceError { source, message }: SourceError) -> Self {
+        Self { place: format!("source {source}"), message }
+    }
+}
+
+impl Columns {
+    /// What the column of this name can be used as, if there is one.
+    pub(crate) fn kind(&self, name: &str) -> Option<ColumnType> {
+        self.find(name).map(|column| column.kind)
+    }
+
+    fn find(&self, name: &str) -> Option<&SourceColumn> {
+        self.0.iter().find(|column| column.name == name)
+    }
+}
+
+/// Asks Postgres what columns a source has, by preparing it.
+///
+/// # Errors
+/// Its refusal, naming the table or the query's file and line.
+pub(crate) async fn columns_of(connection: &mut PgConnection, source: &Source) -> Result<Columns, SourceError> {
+    let prefix = "SELECT * FROM ";
+    let query = format!("{prefix}{}", sql::relation(source));
+    let prepared = (&mut *connection).prepare(AssertSqlSafe(query.clone()).into_sql_str()).await;
+    let statement = prepared.map_err(|error| refusal(source, &query, prefix, &error))?;
+    let columns = statement.columns().iter().map(|column| SourceColumn {
+        name: column.name().to_owned(),
+        type_name: column.type_info().name().to_lowercase(),
+        kind: kind(column.type_info()),
+    });
+    Ok(Columns(columns.collect()))
+}
+
+fn refusal(source: &Source, query: &str, prefix: &str, error: &sqlx::Error) -> SourceError {
+    use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
+    let Some(error) = error.as_database_error() else {
+        return SourceError { source: source.name.clone(), message: error.to_string() };
+    };
+    let message = error.message();
+    let message = match &source.relation {
+        Relation::Table(table) => format!("table {table} cannot be read: {message}"),
+        Relation::Query { file, .. } => {
+            let position = match error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::position) {
+                Some(PgErrorPosition::Original(position)) => Some(position),
+                _ => None,
+            };
+            // Positions count characters from 1; the query's own text begins in the line after the prefix.
+            let line = position
+                .filter(|&at| at > prefix.len() + 2)
+                .map(|at| query.chars().take(at - 1).filter(|&c| c == '\n').count());
+            let line = line.map_or_else(String::new, |line| format!(":{line}"));
+            format!("{}{line} cannot be run: {message}", file.display())
+        }
+    };
+    SourceError { source: source.name.clone(), message }
+}
+
+fn kind(info: &PgTypeInfo) -> ColumnType {
+    match info.kind() {
+        PgTypeKind::Domain(base) => return kind(base),
+        PgTypeKind::Enum(_) => return ColumnType::Text,
+        _ => {}
+    }
+    match info.name() {
+        "BOOL" => ColumnType::Bool,
+        "INT2" | "INT4" | "INT8" => ColumnType::Int,
+        "FLOAT4" | "FLOAT8" | "NUMERIC" => ColumnType::Float,
+        "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UUID" => ColumnType::Text,
+        "BYTEA" => ColumnType::Bytes,
+        "TIMESTAMPTZ" => ColumnType::Timestamp,
+        "TIMESTAMP" => ColumnType::LocalTimestamp,
+        "FLOAT4[]" | "FLOAT8[]" | "NUMERIC[]" => ColumnType::FloatList,
+        "INT2[]" | "INT4[]" | "INT8[]" => ColumnType::IntList,
+        "TEXT[]" | "VARCHAR[]" | "CHAR[]" | "UUID[]" => ColumnType::TextList,
+        _ => ColumnType::Other,
+    }
+}
+
+/// Whether a column of this kind can be a feature of this type.
+const fn fits(column: ColumnType, wanted: ValueType) -> bool {
+    match wanted {
+        ValueType::Bool => matches!(column, ColumnType::Bool),
+        ValueType::Int64 => matches!(column, ColumnType::Int),
+        ValueType::Float32 | ValueType::Float64 => matches!(column, ColumnType::Float | ColumnType::Int),
+        ValueType::String => matches!(column, ColumnType::Text),
+        ValueType::Bytes => matches!(column, ColumnType::Bytes),
+        ValueType::Timestamp => matches!(column, ColumnType::Timestamp),
+        ValueType::Float32List => matches!(column, ColumnType::FloatList | ColumnType::IntList),
+        ValueType::Int64List => matches!(column, ColumnType::IntList),
+        ValueType::StringList => matches!(column, ColumnType::TextList),
+    }
+}
+
+/// Everything about a view that its source's columns do not fit.
+pub(crate) fn check_view(view: &View, columns: &Columns) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut expect = |what: String, column: &str, accepts: &dyn Fn(ColumnType) -> bool, wanted: &str| {
+        if let Err(message) = fit(view, columns, column, accepts, wanted) {
+            problems.push(Problem { place: format!("view {}, {what}", view.name), message });
+        }
+    };
+    let is_timestamp = |kind| kind == ColumnType::Timestamp;
+    expect("event_timestamp".into(), &view.source.event_timestamp, &is_timestamp, "timestamptz");
+    if let Some(created) = &view.source.created_timestamp {
+        expect("created_timestamp".into(), created, &is_timestamp, "timestamptz");
+    }
+    for (key, column) in view.entity.join_keys.iter().zip(&view.key_columns) {
+        let (wanted, kind) = match key.key_type {
+            KeyType::String => ("string", ColumnType::Text),
+            KeyType::Int64 => ("int64", ColumnType::Int),
+        };
+        expect(format!("join key {}", key.name), column, &|found| found == kind, wanted);
+    }
+    match &view.kind {
+        ViewKind::Row { columns: names } => {
+            for (name, field) in names.iter().zip(view.fields()) {
+                let wanted = field.value_type;
+                expect(format!("feature {}", field.name), name, &|found| fits(found, wanted), wanted.name());
+            }
+        }
+        ViewKind::Aggregate(aggregates) => {
+            for (aggregate, field) in aggregates.iter().zip(view.fields()) {
+                let Some(column) = &aggregate.column else { continue };
+                let wanted = field.value_type;
+                let number = |kind| matches!(kind, ColumnType::Bool | ColumnType::Int | ColumnType::Float);
+                let what = format!("feature {}", field.name);
+                match aggregate.function {
+                    Function::Count | Function::LastTime => expect(what, column, &|_| true, "any type"),
+                    Function::DistinctCount => expect(what, column, &|kind| kind != ColumnType::Other, "a comparable type"),
+                    Function::Mean | Function::Stddev => expect(what, column, &number, "a number or bool"),
+                    // Booleans count as 0 and 1 where a number is wanted.
+                    Function::Sum | Function::Min | Function::Max | Function::Last => {
+                        let bool_as_number = wanted.is_number();
+                        let accepts = |kind| fits(kind, wanted) || kind == ColumnType::Bool && bool_as_number;
+                        expect(what, column, &accepts, wanted.name());
+                    }
+                }
+            }
+        }
+    }
+    problems
+}
+
+fn fit(
+    view: &View,
+    columns: &Columns,
+    name: &str,
+    accepts: &dyn Fn(ColumnType) -> bool,
+    wanted: &str,
+) -> Result<(), String> {
+    let source = &view.source;
+    let origin = match &source.relation {
+        Relation::Table(table) => format!("table {table}"),
+        Relation::Query { file, .. } => file.display().to_string(),
+    };
+    let Some(column) = columns.find(name) else {
+        let nearest = columns.0.iter().map(|c| c.name.as_str()).min_by_key(|c| strsim::damerau_levenshtein(c, name));
+        let hint = nearest.map_or_else(String::new, |nearest| format!("; the nearest is `{nearest}`"));
+        return Err(format!("source {} ({origin}) has no column `{name}`{hint}", source.name));
+    };
+    if accepts(column.kind) {
+        return Ok(());
+    }
+    let cast = match column.kind {
+        ColumnType::LocalTimestamp => format!(
+            ": say which time zone it is in, in a query: `{} AT TIME ZONE 'UTC' AS {}`",
+            sql::ident(name),
+            sql::ident(name)
+        ),
+        _ => ": change the definition, or cast it in a query".to_owned(),
+    };
+    Err(format!("column `{name}` of source {} ({origin}) is {}, not {wanted}{cast}", source.name, column.type_name))
+}
+
+/// The statements that add the indexes the views' table sources lack, and notes on query sources, whose tables cannot be
+/// seen from outside.
+///
+/// # Errors
+/// The catalogue's refusal.
+pub(crate) async fn missing_indexes(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+) -> Result<(Vec<String>, Vec<String>), sqlx::Error> {
+    let (mut statements, mut notes) = (Vec::new(), Vec::new());
+    for view in &definitions.views {
+        let mut wanted = vec![[view.key_columns.clone(), vec![view.source.event_timestamp.clone()]].concat()];
+        wanted.push(vec![view.source.event_timestamp.clone()]);
+        wanted.extend(view.source.created_timestamp.iter().map(|created| vec![created.clone()]));
+        match &view.source.relation {
+            Relation::Table(table) => {
+                let indexes = indexes_of(connection, table).await?;
+                for columns in wanted.into_iter().filter(|columns| !indexes.iter().any(|i| serves(i, columns))) {
+                    let list = columns.iter().map(|c| sql::ident(c)).collect::<Vec<_>>().join(", ");
+                    let statement = format!("CREATE INDEX ON {} ({list});", sql::table_ident(table));
+                    if !statements.contains(&statement) {
+                        statements.push(statement);
+                    }
+                }
+            }
+            Relation::Query { file, .. } => {
+                let lists: Vec<String> = wanted.iter().map(|columns| format!("({})", columns.join(", "))).collect();
+                notes.push(format!(
+                    "view {}: {} is a query; the tables behind it should have indexes on what becomes {}",
+                    view.name,
+                    file.display(),
+                    lists.join(", ")
+                ));
+            }
+        }
+    }
+    Ok((statements, notes))
+}
+
+/// Whether an index finds rows by these columns: it begins with them; all but the last may stand in any order.
+fn serves(index: &[String], columns: &[String]) -> bool {
+    let Some((last, keys)) = columns.split_last() else { return true };
+    index.len() > keys.len() && index[keys.len()] == *last && keys.iter().all(|key| index[..keys.len()].contains(key))
+}
+
+/// The column names of each valid, whole-table btree index of a table.
+async fn indexes_of(connection: &mut PgConnection, table: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT array_agg(a.attname::text ORDER BY k.place) AS columns
+         FROM pg_index i
+         JOIN pg_class c ON c.oid = i.indexrelid
+         JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
+         CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+         WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL
+         GROUP BY i.indexrelid",
+    )
+    .bind(sql::table_ident(table))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| row.try_get("columns")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_serves_what_it_begins_with() {
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (index, columns, expected) in [
+            ("carrier event", "carrier event", true),
+            ("origin carrier event more", "carrier origin event", true),
+            ("event", "event", true),
+            ("event carrier", "carrier event", false),
+            ("carrier", "carrier event", false),
+            ("carrier event", "event", false),
+        ] {
+            assert_eq!(serves(&names(index), &names(columns)), expected, "{index} for {columns}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Postgres's binary forms, of COPY and of single values, turned into ours.
+
+use feature_defs::time::Timestamp;
+use feature_defs::value::{Value, ValueType};
+
+/// 2000-01-01, which Postgres counts from, in microseconds since 1970.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+const COPY_SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+
+/// Bytes that are not what the SQL asked for, or a list that no feature can hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("Postgres's COPY answer is cut short or of an unknown form")]
+    Copy,
+    #[error("{0} bytes are no {1}")]
+    Width(usize, ValueType),
+    #[error("text is not UTF-8")]
+    NotUtf8,
+    #[error("a list holds a null, or is not one-dimensional; a feature's list can be neither")]
+    List,
+}
+
+/// Reads a binary COPY stream, of which each chunk is one row.
+#[derive(Debug, Default)]
+pub(crate) struct CopyRows {
+    started: bool,
+}
+
+impl CopyRows {
+    /// The fields of the row in this chunk; `None` for the end mark.
+    pub(crate) fn fields<'a>(&mut self, chunk: &'a [u8]) -> Result<Option<Fields<'a>>, DecodeError> {
+        let mut rest = chunk;
+        if !self.started {
+            rest = rest.strip_prefix(COPY_SIGNATURE).ok_or(DecodeError::Copy)?;
+            let _flags = take::<4>(&mut rest)?;
+            let extension = usize::try_from(i32::from_be_bytes(take(&mut rest)?)).map_err(|_| DecodeError::Copy)?;
+            rest = rest.get(extension..).ok_or(DecodeError::Copy)?;
+            self.started = true;
+            if rest.is_empty() {
+                return Ok(None);
+            }
+        }
+        match i16::from_be_bytes(take(&mut rest)?) {
+            -1 => Ok(None),
+            _ => Ok(Some(Fields { rest })),
+        }
+    }
+}
+
+/// The fields of one row, in order.
+#[derive(Debug)]
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// The bytes of the next field; `None` if it is null.
+    pub(crate) fn raw(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+        let len = i32::from_be_bytes(take(&mut self.rest)?);
+        let Ok(len) = usize::try_from(len) else { return Ok(None) };
+        let (field, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Copy)?;
+        self.rest = rest;
+        Ok(Some(field))
+    }
+
+    /// The next field as a value of this type.
+    pub(crate) fn value(&mut self, value_type: ValueType) -> Result<Option<Value>, DecodeError> {
+        self.raw()?.map(|bytes| decode_value(value_type, bytes)).transpose()
+    }
+
+    /// The next field as a moment.
+    pub(crate) fn timestamp(&mut self) -> Result<Option<Timestamp>, DecodeError> {
+        self.raw()?.map(timestamp).transpose()
+    }
+}
+
+/// A moment in Postgres's binary form.
+pub(crate) fn timestamp(bytes: &[u8]) -> Result<Timestamp, DecodeError> {
+    Ok(Timestamp::from_micros(i64::from_be_bytes(exact(bytes, ValueType::Timestamp)?).saturating_add(POSTGRES_EPOCH)))
+}
+
+/// A value in Postgres's binary form of the type that SQL casts features of this type to.
+pub(crate) fn decode_value(value_type: ValueType, bytes: &[u8]) -> Result<Value, DecodeError> {
+    Ok(match value_type {
+        ValueType::Bool => Value::Bool(exact::<1>(bytes, value_type)? != [0]),
+        ValueType::Int64 => Value::Int64(i64::from_be_bytes(exact(bytes, value_type)?)),
+        ValueType::Float32 => Value::Float32(f32::from_be_bytes(exact(bytes, value_type)?)),
+        ValueType::Float64 => Value::Float64(f64::from_be_bytes(exact(bytes, value_type)?)),
+        ValueType::Timestamp => Value::Timestamp(timestamp(bytes)?),
+        ValueType::String => Value::String(text(bytes)?),
+        ValueType::Bytes => Value::Bytes(bytes.to_vec()),
+        ValueType::Float32List => {
+            Value::Float32List(items(bytes, |item| Ok(f32::from_be_bytes(exact(item, ValueType::Float32)?)))?)
+        }
+        ValueType::Int64List => {
+            Value::Int64List(items(bytes, |item| Ok(i64::from_be_bytes(exact(item, ValueType::Int64)?)))?)
+        }
+        ValueType::StringList => Value::StringList(items(bytes, text)?),
+    })
+}
+
+fn text(bytes: &[u8]) -> Result<String, DecodeError> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::NotUtf8)
+}
+
+/// The items of an array: its number of dimensions, a null flag, its item type, then length and lower bound of the one
+/// dimension, then the items.
+fn items<T>(bytes: &[u8], item: impl Fn(&[u8]) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
+    let mut rest = bytes;
+    let dimensions = i32::from_be_bytes(take(&mut rest)?);
+    let _has_nulls_and_type = take::<8>(&mut rest)?;
+    match dimensions {
+        0 => return Ok(Vec::new()),
+        1 => {}
+        _ => return Err(DecodeError::List),
+    }
+    let count = i32::from_be_bytes(take(&mut rest)?);
+    let _lower_bound = take::<4>(&mut rest)?;
+    let mut fields = Fields { rest };
+    (0..count).map(|_| item(fields.raw()?.ok_or(DecodeError::List)?)).collect()
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], DecodeError> {
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(DecodeError::Copy)?;
+    *rest = tail;
+    Ok(*head)
+}
+
+fn exact<const N: usize>(bytes: &[u8], value_type: ValueType) -> Result<[u8; N], DecodeError> {
+    bytes.try_into().map_err(|_| DecodeError::Width(bytes.len(), value_type))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_answer_is_an_error_never_a_panic() {
+        let mut chunk = COPY_SIGNATURE.to_vec();
+        chunk.extend_from_slice(&[0; 8]);
+        chunk.extend_from_slice(&2_i16.to_be_bytes());
+        chunk.extend_from_slice(&8_i32.to_be_bytes());
+        chunk.extend_from_slice(&(-POSTGRES_EPOCH).to_be_bytes());
+        chunk.extend_from_slice(&(-1_i32).to_be_bytes());
+        let read = |chunk: &[u8]| -> Result<(Option<Timestamp>, Option<Value>), DecodeError> {
+            let mut rows = CopyRows::default();
+            let mut fields = rows.fields(chunk)?.ok_or(DecodeError::Copy)?;
+            Ok((fields.timestamp()?, fields.value(ValueType::Bool)?))
+        };
+        assert_eq!(read(&chunk), Ok((Some(Timestamp::from_micros(0)), None)));
+        for len in 0..chunk.len() {
+            assert!(read(&chunk[..len]).is_err(), "{len}");
+        }
+        assert_eq!(decode_value(ValueType::Int64, &[1, 2]), Err(DecodeError::Width(2, ValueType::Int64)));
+    }
+}

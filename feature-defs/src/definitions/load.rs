@@ -11,6 +11,7 @@ mod tests;
 mod toml_reader;
 mod views;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -148,7 +149,8 @@ fn read_file(path: PathBuf, problems: &Problems) -> Option<SourceFile> {
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(SourceFile { path, text }),
         Err(error) => {
-            problems.whole_file(&path, format!("the file cannot be read: {error}"), None);
+            let help = (error.kind() == ErrorKind::InvalidData).then(|| "save it as UTF-8".to_owned());
+            problems.whole_file(&path, format!("the file cannot be read: {error}"), help);
             problems.note_unreadable();
             None
         }

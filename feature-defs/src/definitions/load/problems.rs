@@ -94,13 +94,13 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn new(file: &'a SourceFile, problems: &'a Problems, range: Range<usize>) -> Self {
-        let end = range.end.min(file.text.len());
-        Self {
+        let whole = Self {
             file,
             problems,
-            start: range.start.min(end),
-            end,
-        }
+            start: 0,
+            end: file.text.len(),
+        };
+        whole.part(range.start, range.len())
     }
 
     /// The text there.
@@ -108,14 +108,11 @@ impl<'a> Place<'a> {
         self.file.text.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// A stretch of this one: bytes `start` to `start + len` of it, at least one of them if there are any.
+    /// A stretch of this one: bytes `start` to `start + len` of it, as whole characters.
     pub(super) fn part(self, start: usize, len: usize) -> Self {
-        let start = (self.start + start).min(self.end);
-        Self {
-            start,
-            end: (start + len.max(1)).min(self.end.max(start)),
-            ..self
-        }
+        let start = self.file.text.floor_char_boundary((self.start + start).min(self.end));
+        let end = self.file.text.ceil_char_boundary((start + len).min(self.end));
+        Self { start, end, ..self }
     }
 
     /// Reports an error here.

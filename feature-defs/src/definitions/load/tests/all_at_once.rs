@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::{FLIGHTS, directory, load, load_text};
 
 /// The report, with the directory called `features`.
@@ -157,6 +159,7 @@ fn a_file_that_is_not_text_is_told_without_guessing_what_it_declares() {
     insta::assert_snapshot!(report(dir.path()), @r#"
     error: the file cannot be read: stream did not contain valid UTF-8
       --> features/latin1.toml
+      = help: save it as UTF-8
 
     1 error in 1 file
     "#);
@@ -189,4 +192,39 @@ fn the_report_is_the_same_every_time() {
     };
     let reports: Vec<String> = (0..5).map(once).collect();
     assert!(reports.iter().all(|report| *report == reports[0]), "{reports:#?}");
+}
+
+/// What a slip of the keyboard may leave behind.
+const TYPED: [&str; 12] = [
+    "",
+    "\"",
+    "é",
+    "]",
+    "}",
+    "\n",
+    "=",
+    "\"\"\"",
+    "[[",
+    "#",
+    "1979-05-27",
+    "\\u00e9",
+];
+
+proptest! {
+    /// Whatever is left of a file, there is an answer, and each part of it points into the file.
+    #[test]
+    fn no_slip_of_the_keyboard_panics(
+        at in 0..FLIGHTS.len(),
+        cut in 0..60_usize,
+        typed in prop::sample::select(&TYPED[..]),
+    ) {
+        let text = format!("{}{typed}{}", &FLIGHTS[..at], &FLIGHTS[(at + cut).min(FLIGHTS.len())..]);
+        let (_dir, loaded) = load_text(&text);
+        for problem in loaded.map_or_else(|problems| problems.0, |_| Vec::new()) {
+            prop_assert!(problem.line <= text.lines().count() + 1, "{problem}");
+            if let Some(snippet) = &problem.snippet {
+                prop_assert!(problem.column <= snippet.text.chars().count() + 1, "{problem}");
+            }
+        }
+    }
 }

@@ -228,4 +228,11 @@ const CASES: &[Case] = &[
         by: "default = nan",
         said: &["72:43+3 the default `nan` is not of the feature's type, `int64`"],
     },
+    Case {
+        replace: "\"derived:late_trend\",\n]",
+        by: "\"derived:origin\",\n]\n[[derived]]\nname = \"origin\"\ntype = \"int64\"\nexpression = \"aircraft.seats + 1\"",
+        said: &[
+            "73:3+16 `origin` is a derived feature and a join key in service `flight_delay` | rename one: both go by that name in files and answers",
+        ],
+    },
 ];

@@ -283,7 +283,13 @@ async fn columns_that_do_not_fit_are_all_named_before_anything_is_read() {
     ground.sql("CREATE TABLE odd (carrier int, event timestamp, ingested timestamptz, delay text)").await;
     ground.redefine(&arrivals_toml(CREATED).replace("table = \"arrivals\"", "table = \"odd\""));
     let refused = ground.try_run("newest", Full, "12:00").await.unwrap_err().to_string();
-    insta::assert_snapshot!(refused, @"");
+    insta::assert_snapshot!(refused, @r#"
+    the definitions do not fit the database:
+      view newest, event_timestamp: column `event` of source arrivals (table odd) is timestamp, not timestamptz: say which time zone it is in, in a query: `"event" AT TIME ZONE 'UTC' AS "event"`
+      view newest, created_timestamp: source arrivals (table odd) has no column `created`; the nearest is `ingested`
+      view newest, join key carrier: column `carrier` of source arrivals (table odd) is int4, not string: change the definition, or cast it in a query
+      view newest, feature delay: column `delay` of source arrivals (table odd) is text, not float64: change the definition, or cast it in a query
+    "#);
     let found = ground.app.check_database().await.unwrap();
     assert_eq!(found.problems.len(), 12, "{:#?}", found.problems);
     assert_eq!(found.missing_indexes, [

@@ -307,7 +307,14 @@ mod tests {
             1,UA,3.5,2013-11-05T17:30:00Z\n\
             \"a, b\",,1,2013-11-05T11:30:00Z\n\
             0,XX,1,2013-11-05T11:30:00Z\n";
-        insta::assert_snapshot!(training_set(&ground, labels).await.unwrap(), @"");
+        insta::assert_snapshot!(training_set(&ground, labels).await.unwrap(), @r#"
+        late,carrier,distance,event_timestamp,ops__delay_1h,ops__delay_3h,ops__n_1h,ops__n_3h,ops__total_1h,ops__newest_3h,ops__at_3h,newest__delay
+        1,UA,100.0,2013-11-05T11:30:00Z,17.0,17.0,3,3,51.0,21.0,2013-11-05T11:30:00Z,21.0
+        0,UA,,2013-11-05T12:29:59.999999+01:00,10.0,10.0,1,1,10.0,10.0,2013-11-05T11:00:00Z,10.0
+        1,UA,3.5,2013-11-05T17:30:00Z,,,,,,,,-1.0
+        "a, b",,1.0,2013-11-05T11:30:00Z,,,,,,,,-1.0
+        0,XX,1.0,2013-11-05T11:30:00Z,,,,,,,,-1.0
+        "#);
     }
 
     #[tokio::test]
@@ -316,7 +323,7 @@ mod tests {
         for minute in 0..60 {
             let (carrier, delay) = (["UA", "AA", "DL"][minute % 3], minute * 7 % 50);
             let event = format!("{:02}:{:02}", 6 + minute / 10, minute % 10 * 6);
-            ground.arrival(carrier, &event, &event, &format!("{delay}.1")).await;
+            ground.arrival(carrier, &event, &event, &format!("{delay}.5")).await;
         }
         let carriers = ["UA", "AA", "DL", "XX"];
         for time in ["07:00", "09:30", "12:00", "14:59", "16:00"] {
@@ -343,7 +350,7 @@ mod tests {
                 assert_eq!(row, expected, "{carrier} at {time}");
             }
         }
-        assert_eq!(text(&ground.read("newest", "UA", "16:00").await.values), "49.1");
+        assert_eq!(text(&ground.read("newest", "UA", "16:00").await.values), "49.5");
     }
 
     #[tokio::test]
@@ -353,7 +360,12 @@ mod tests {
             let ground = &ground;
             async move { training_set(ground, labels).await.unwrap_err().to_string() }
         };
-        insta::assert_snapshot!(refused("carrier,late,late\nUA,1,1\n").await, @"");
+        insta::assert_snapshot!(refused("carrier,late,late\nUA,1,1\n").await, @"
+        the labels have 3 problems:
+          column `late` is there twice
+          there is no column `event_timestamp` (the moment of each row, RFC 3339)
+          there is no column `distance` (a request feature)
+        ");
         let rows = "carrier,distance,event_timestamp\nUA,far,yesterday\nUA,1\n\nUA,1,\nUA,1,2013-11-05T11:30:00Z\n";
         insta::assert_snapshot!(refused(rows).await, @"");
     }

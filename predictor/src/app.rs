@@ -44,7 +44,10 @@ impl Settings {
     /// The default of `max_instances`.
     pub const MAX_INSTANCES: NonZero<usize> = NonZero::new(1_000).expect("not zero");
     /// The default of `limits`: 4 MiB of body holds 1,000 large instances; 512 requests in flight keep two cores busy.
-    pub const LIMITS: Limits = Limits { body_bytes: 4 << 20, in_flight: 512 };
+    pub const LIMITS: Limits = Limits {
+        body_bytes: 4 << 20,
+        in_flight: 512,
+    };
 
     /// One session a processor: more would only queue for it.
     pub fn default_sessions() -> NonZero<usize> {
@@ -122,6 +125,14 @@ impl App {
     /// Keeps what is known of stored views fresh, until stopped.
     pub async fn keep_fresh(&self, stop: CancellationToken) {
         Arc::clone(&self.reader).keep_fresh(stop).await;
+    }
+
+    /// Learns what is known of stored views now, rather than within a second.
+    ///
+    /// # Errors
+    /// Redis is away or refuses.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        self.reader.refresh().await
     }
 
     /// What is served.

@@ -9,11 +9,24 @@ use crate::model::ModelName;
 use crate::predict::answer::{CacheState, Degraded};
 use crate::predict::stages::Stages;
 
-const STATUSES: [Status; 4] = [Status::Present, Status::NotFound, Status::OutsideMaxAge, Status::Unavailable];
-const CACHE_STATES: [CacheState; 4] =
-    [CacheState::HitMemory, CacheState::HitRedis, CacheState::Miss, CacheState::Off];
-const REASONS: [Degraded; 4] =
-    [Degraded::StoreUnavailable, Degraded::StaleServed, Degraded::FallbackModel, Degraded::FallbackOutput];
+const STATUSES: [Status; 4] = [
+    Status::Present,
+    Status::NotFound,
+    Status::OutsideMaxAge,
+    Status::Unavailable,
+];
+const CACHE_STATES: [CacheState; 4] = [
+    CacheState::HitMemory,
+    CacheState::HitRedis,
+    CacheState::Miss,
+    CacheState::Off,
+];
+const REASONS: [Degraded; 4] = [
+    Degraded::StoreUnavailable,
+    Degraded::StaleServed,
+    Degraded::FallbackModel,
+    Degraded::FallbackOutput,
+];
 
 /// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +70,9 @@ impl Meters {
         let model = name.to_string();
         let timer = |metric: &'static str| histogram!(metric, "model" => model.clone());
         let view = |view: &str| ViewMeters {
-            statuses: STATUSES.map(|status| {
-                counter!("larder_feature_rows_total", "view" => view.to_owned(), "status" => status.name())
-            }),
+            statuses: STATUSES.map(
+                |status| counter!("larder_feature_rows_total", "view" => view.to_owned(), "status" => status.name()),
+            ),
             age: gauge!("larder_feature_age_seconds", "view" => view.to_owned()),
         };
         Self {

@@ -45,9 +45,10 @@ pub(super) struct RedisArgs {
 impl RedisArgs {
     /// The features' Redis.
     pub(super) fn features(&self) -> anyhow::Result<RedisUrl> {
-        self.redis_url.clone().or_else(|| self.plain_redis_url.clone()).context(
-            "where is Redis? Give --redis-url or LARDER_REDIS_URL, such as redis://127.0.0.1:6379",
-        )
+        self.redis_url
+            .clone()
+            .or_else(|| self.plain_redis_url.clone())
+            .context("where is Redis? Give --redis-url or LARDER_REDIS_URL, such as redis://127.0.0.1:6379")
     }
 
     /// The cache's Redis.

@@ -28,11 +28,16 @@ impl Check {
             .canonicalize()
             .with_context(|| format!("there is no folder {}", self.model_dir.display()))?;
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        let name: ModelName = name.parse().with_context(|| format!("{} cannot be a model's folder", dir.display()))?;
+        let name: ModelName = name
+            .parse()
+            .with_context(|| format!("{} cannot be a model's folder", dir.display()))?;
         // Nothing here connects.
         let nowhere: online_store::RedisUrl = "redis://127.0.0.1:6379".parse()?;
         let settings = Settings {
-            models: dir.parent().context("a model's folder stands in a repository")?.to_owned(),
+            models: dir
+                .parent()
+                .context("a model's folder stands in a repository")?
+                .to_owned(),
             onnxruntime: self.load.onnxruntime.clone(),
             redis: nowhere.clone(),
             cache_redis: nowhere,
@@ -65,7 +70,10 @@ fn describe(served: &Served) -> String {
         // Unwrap safety: writing to a String cannot fail.
         writeln!(text, "{l}").expect("a String takes all");
     };
-    line(format!("model {} version {} fits feature service {}", model.name, model.version, model.service.name));
+    line(format!(
+        "model {} version {} fits feature service {}",
+        model.name, model.version, model.service.name
+    ));
     line("request:".to_owned());
     for key in &model.service.keys {
         line(format!("  {} {} (join key)", key.name, key.key_type.value_type()));
@@ -75,8 +83,17 @@ fn describe(served: &Served) -> String {
     }
     line("inputs:".to_owned());
     for (input, element) in model.service.inputs.iter().zip(&model.signature.elements) {
-        let default = input.default.as_ref().map(|d| format!(", default {}", Value::to_text(d))).unwrap_or_default();
-        line(format!("  {} {} -> {} tensor{default}", input.name, input.value_type, element.name()));
+        let default = input
+            .default
+            .as_ref()
+            .map(|d| format!(", default {}", Value::to_text(d)))
+            .unwrap_or_default();
+        line(format!(
+            "  {} {} -> {} tensor{default}",
+            input.name,
+            input.value_type,
+            element.name()
+        ));
     }
     line("outputs:".to_owned());
     for field in model.signature.outputs.fields() {
@@ -84,7 +101,9 @@ fn describe(served: &Served) -> String {
     }
     match &served.fallback {
         None => {}
-        Some(Fallback::Model { model, .. }) => line(format!("fallback: model {} version {}", model.name, model.version)),
+        Some(Fallback::Model { model, .. }) => {
+            line(format!("fallback: model {} version {}", model.name, model.version))
+        }
         Some(Fallback::Output(_)) => line("fallback: a constant".to_owned()),
     }
     text

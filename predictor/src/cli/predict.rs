@@ -44,15 +44,27 @@ impl Predict {
             max_instances: Settings::MAX_INSTANCES,
             limits: Settings::LIMITS,
         };
-        let app = App::load(&settings, &self.load.definitions()?, Arc::new(SystemClock), Some(&self.model))?;
+        let app = App::load(
+            &settings,
+            &self.load.definitions()?,
+            Arc::new(SystemClock),
+            Some(&self.model),
+        )?;
         let service = match app.models().get(self.model.as_str()) {
             Some((_, State::Serving(served))) => Arc::clone(&served.model.service),
             _ => bail!("model `{}` cannot be served", self.model),
         };
         let body = json!({ "instances": [instance(&service, &self.fields)?] }).to_string();
-        let asked =
-            Asked { model: self.model.as_str(), version: None, body: body.as_bytes(), explain: Explain::Yes };
-        let answer = app.predict(asked).await.map_err(|error| anyhow::anyhow!(told(&error)))?;
+        let asked = Asked {
+            model: self.model.as_str(),
+            version: None,
+            body: body.as_bytes(),
+            explain: Explain::Yes,
+        };
+        let answer = app
+            .predict(asked)
+            .await
+            .map_err(|error| anyhow::anyhow!(told(&error)))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&answer)?);
         } else {
@@ -69,7 +81,9 @@ impl Predict {
 fn instance(service: &Service, fields: &[String]) -> anyhow::Result<Map<String, Json>> {
     let mut instance = Map::new();
     for field in fields {
-        let (name, text) = field.split_once('=').with_context(|| format!("`{field}` is not KEY=VALUE"))?;
+        let (name, text) = field
+            .split_once('=')
+            .with_context(|| format!("`{field}` is not KEY=VALUE"))?;
         let value = match type_of(service, name) {
             Some(value_type) => {
                 let value = Value::from_text(value_type, text).with_context(|| format!("`{name}`"))?;
@@ -85,12 +99,26 @@ fn instance(service: &Service, fields: &[String]) -> anyhow::Result<Map<String, 
 }
 
 fn type_of(service: &Service, name: &str) -> Option<ValueType> {
-    let key = service.keys.iter().find(|k| k.name.as_str() == name).map(|k| k.key_type.value_type());
-    let request = || service.request.iter().find(|f| f.name.as_str() == name).map(|f| f.value_type);
+    let key = service
+        .keys
+        .iter()
+        .find(|k| k.name.as_str() == name)
+        .map(|k| k.key_type.value_type());
+    let request = || {
+        service
+            .request
+            .iter()
+            .find(|f| f.name.as_str() == name)
+            .map(|f| f.value_type)
+    };
     let stored = || {
         let (alias, feature) = name.split_once("__")?;
         let join = service.joins.iter().find(|j| j.alias.as_str() == alias)?;
-        join.view.fields().iter().find(|f| f.name.as_str() == feature).map(|f| f.value_type)
+        join.view
+            .fields()
+            .iter()
+            .find(|f| f.name.as_str() == feature)
+            .map(|f| f.value_type)
     };
     key.or_else(request).or_else(stored)
 }
@@ -101,7 +129,11 @@ fn told(error: &PredictError) -> String {
         return error.to_string();
     }
     let line = |p: &crate::predict::Problem| format!("\n  - `{}`: {}", p.name.as_deref().unwrap_or("?"), p.problem);
-    format!("{} problems:{}", problems.len(), problems.iter().map(line).collect::<String>())
+    format!(
+        "{} problems:{}",
+        problems.len(),
+        problems.iter().map(line).collect::<String>()
+    )
 }
 
 fn print(answer: &Answer) {
@@ -132,11 +164,17 @@ fn print_row(row: &Row) {
         println!("views:");
     }
     for (view, found) in &row.features {
-        let age = found.age_ms.map(|ms| format!(", {} s old", ms / 1_000)).unwrap_or_default();
+        let age = found
+            .age_ms
+            .map(|ms| format!(", {} s old", ms / 1_000))
+            .unwrap_or_default();
         println!("  {view}: {}{age}", found.status.name());
     }
     let Some(explained) = &row.explained else { return };
-    for (title, inputs) in [("inputs:", &explained.inputs), ("read by derived features:", &explained.read_by_derived)] {
+    for (title, inputs) in [
+        ("inputs:", &explained.inputs),
+        ("read by derived features:", &explained.read_by_derived),
+    ] {
         if inputs.is_empty() {
             continue;
         }
@@ -144,7 +182,11 @@ fn print_row(row: &Row) {
         for (name, input) in inputs {
             let value = input.value.as_ref().map_or_else(|| "null".to_owned(), Value::to_text);
             let default = if input.defaulted { ", default" } else { "" };
-            println!("  {name} = {value} ({}, {}{default})", input.origin.name(), input.status.name());
+            println!(
+                "  {name} = {value} ({}, {}{default})",
+                input.origin.name(),
+                input.status.name()
+            );
         }
     }
 }

@@ -23,7 +23,12 @@ pub(super) struct Serve {
     #[command(flatten)]
     redis: RedisArgs,
     /// Address to listen at; loopback only unless told otherwise
-    #[arg(long, env = "LARDER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "LARDER_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
     /// Instances that one request may have
     #[arg(long, env = "LARDER_MAX_INSTANCES", default_value_t = Settings::MAX_INSTANCES, value_name = "N")]
@@ -72,7 +77,10 @@ impl Serve {
             cache_redis: self.redis.cache()?,
             sessions: self.models.sessions.unwrap_or_else(Settings::default_sessions),
             max_instances: self.max_instances,
-            limits: Limits { body_bytes: self.max_body_bytes, in_flight: self.max_in_flight },
+            limits: Limits {
+                body_bytes: self.max_body_bytes,
+                in_flight: self.max_in_flight,
+            },
         })
     }
 }

@@ -18,7 +18,10 @@ impl App {
         let work = Router::new()
             .route("/v1/models", get(models::list))
             .route("/v1/models/{call}", get(models::one).post(predict::latest))
-            .route("/v1/models/{model}/versions/{call}", axum::routing::post(predict::version))
+            .route(
+                "/v1/models/{model}/versions/{call}",
+                axum::routing::post(predict::version),
+            )
             .with_state(Arc::clone(self));
         let app = Arc::clone(self);
         let ready = move || {
@@ -26,7 +29,9 @@ impl App {
             async move { app.readiness().await }
         };
         http::finished(
-            http::limited(work, self.limits()).merge(health::routes(ready)).merge(telemetry::metrics_route()),
+            http::limited(work, self.limits())
+                .merge(health::routes(ready))
+                .merge(telemetry::metrics_route()),
         )
     }
 }

@@ -13,8 +13,11 @@ use crate::model::{Fallback, ModelName, Served, State, Version, repository};
 use crate::predict::PredictError;
 
 pub(super) async fn list(AppState(app): AppState<Arc<App>>) -> Json<JsonValue> {
-    let models: Vec<JsonValue> =
-        app.models().iter().map(|(name, version, state)| describe(name, version, state)).collect();
+    let models: Vec<JsonValue> = app
+        .models()
+        .iter()
+        .map(|(name, version, state)| describe(name, version, state))
+        .collect();
     Json(json!({ "models": models }))
 }
 
@@ -46,16 +49,23 @@ fn describe(name: &ModelName, version: Option<&Version>, state: &State) -> JsonV
 fn serving(served: &Served) -> JsonValue {
     let model = &served.model;
     let service = &model.service;
-    let keys: Vec<JsonValue> =
-        service.keys.iter().map(|k| json!({ "name": k.name, "type": k.key_type.value_type() })).collect();
-    let inputs = service.inputs.iter().zip(&model.signature.elements).map(|(input, element)| {
-        json!({
-            "name": input.name,
-            "type": input.value_type,
-            "tensor_type": element.name(),
-            "default": input.default.as_ref().map(Value::to_json),
-        })
-    });
+    let keys: Vec<JsonValue> = service
+        .keys
+        .iter()
+        .map(|k| json!({ "name": k.name, "type": k.key_type.value_type() }))
+        .collect();
+    let inputs = service
+        .inputs
+        .iter()
+        .zip(&model.signature.elements)
+        .map(|(input, element)| {
+            json!({
+                "name": input.name,
+                "type": input.value_type,
+                "tensor_type": element.name(),
+                "default": input.default.as_ref().map(Value::to_json),
+            })
+        });
     json!({
         "name": model.name,
         "state": "serving",

@@ -32,7 +32,12 @@ pub(super) async fn latest(
     RawBody(body): RawBody,
 ) -> Outcome {
     let model = method(&call)?;
-    let asked = Asked { model, version: None, body: &body, explain: explain(options)? };
+    let asked = Asked {
+        model,
+        version: None,
+        body: &body,
+        explain: explain(options)?,
+    };
     app.predict(asked).await.map(Json).map_err(ApiError::from)
 }
 
@@ -43,7 +48,12 @@ pub(super) async fn version(
     RawBody(body): RawBody,
 ) -> Outcome {
     let version = method(&call)?;
-    let asked = Asked { model: &model, version: Some(version), body: &body, explain: explain(options)? };
+    let asked = Asked {
+        model: &model,
+        version: Some(version),
+        body: &body,
+        explain: explain(options)?,
+    };
     app.predict(asked).await.map(Json).map_err(ApiError::from)
 }
 
@@ -65,7 +75,10 @@ fn method(call: &str) -> Result<&str, ApiError> {
 
 fn explain(options: OptionsOutcome) -> Result<Explain, ApiError> {
     let Query(options) = options.map_err(|e| {
-        ApiError::bad_request("invalid_query", format!("{}: the query may only be ?explain=true", e.body_text()))
+        ApiError::bad_request(
+            "invalid_query",
+            format!("{}: the query may only be ?explain=true", e.body_text()),
+        )
     })?;
     Ok(if options.explain { Explain::Yes } else { Explain::No })
 }
@@ -82,13 +95,21 @@ impl From<PredictError> for ApiError {
             PredictError::InvalidJson(_) => Self::bad_request("invalid_json", message),
             PredictError::InvalidRequest(problems) => {
                 let shown = json!(error.problems());
-                Self::bad_request("invalid_request", message).with("problems", shown).with("count", problems.len())
+                Self::bad_request("invalid_request", message)
+                    .with("problems", shown)
+                    .with("count", problems.len())
             }
             PredictError::FeaturesUnavailable(_) => {
                 let retry_after = Some(Duration::from_secs(1));
-                Self { retry_after, ..Self::unavailable("features_unavailable", message) }
+                Self {
+                    retry_after,
+                    ..Self::unavailable("features_unavailable", message)
+                }
             }
-            PredictError::Overloaded(_) => Self { message, ..Self::overloaded() },
+            PredictError::Overloaded(_) => Self {
+                message,
+                ..Self::overloaded()
+            },
             PredictError::DeadlineExceeded { .. } => Self::deadline_exceeded(message),
             PredictError::Internal(cause) => Self::internal(cause),
         }

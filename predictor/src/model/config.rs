@@ -50,7 +50,11 @@ pub enum Serve {
 impl TryFrom<String> for Serve {
     type Error = super::InvalidVersion;
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text == "latest" { Ok(Self::Latest) } else { text.parse().map(Self::Version) }
+        if text == "latest" {
+            Ok(Self::Latest)
+        } else {
+            text.parse().map(Self::Version)
+        }
     }
 }
 
@@ -60,7 +64,7 @@ impl TryFrom<String> for Serve {
 pub struct CacheSettings {
     /// `"memory"` (the default), `"memory+redis"` or `"off"`.
     pub tier: CacheTier,
-    /// How long a prediction may be reused. Default 10 minutes. Values that change make another key, so this bounds
+    /// How long each tier keeps a prediction. Default 10 minutes. Values that change make another key, so this bounds
     /// memory rather than age.
     pub ttl: Span,
     /// How much memory the model's predictions may take. Default 64 MiB.
@@ -69,7 +73,11 @@ pub struct CacheSettings {
 
 impl Default for CacheSettings {
     fn default() -> Self {
-        Self { tier: CacheTier::Memory, ttl: Span::from_secs(600), max_bytes: ByteSize(64 << 20) }
+        Self {
+            tier: CacheTier::Memory,
+            ttl: Span::from_secs(600),
+            max_bytes: ByteSize(64 << 20),
+        }
     }
 }
 
@@ -308,7 +316,13 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(version.inputs, InputsSetting::Matrix { tensor: "features".into(), double: false });
+        assert_eq!(
+            version.inputs,
+            InputsSetting::Matrix {
+                tensor: "features".into(),
+                double: false
+            }
+        );
         assert_eq!(version.when_unavailable, WhenUnavailable::Fallback);
     }
 
@@ -332,10 +346,14 @@ mod tests {
             ("inputs = \"each\"\nwhen_stale = \"drop\"", "unknown variant `drop`"),
             ("inputs = \"each\"\nbatch = 5", "unknown field `batch`"),
         ] {
-            let message = toml::from_str::<VersionFile>(&format!("{base}{text}")).unwrap_err().to_string();
+            let message = toml::from_str::<VersionFile>(&format!("{base}{text}"))
+                .unwrap_err()
+                .to_string();
             assert!(message.contains(expected), "{text}: {message}");
         }
-        let message = toml::from_str::<VersionFile>("inputs = \"each\"\noutputs = {}").unwrap_err().to_string();
+        let message = toml::from_str::<VersionFile>("inputs = \"each\"\noutputs = {}")
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("missing field `feature_service`"), "{message}");
     }
 }

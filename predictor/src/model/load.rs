@@ -46,7 +46,11 @@ impl Loader<'_> {
 
     pub(super) fn load(&self, name: &ModelName) -> Loaded {
         match repository::read(&self.dir, name) {
-            Err(reason) => Loaded { version: None, fallback: None, outcome: Err(vec![reason]) },
+            Err(reason) => Loaded {
+                version: None,
+                fallback: None,
+                outcome: Err(vec![reason]),
+            },
             Ok(files) => Loaded {
                 version: Some(files.version.clone()),
                 fallback: files.model.fallback.clone(),
@@ -57,11 +61,17 @@ impl Loader<'_> {
 
     fn build(&self, name: &ModelName, files: repository::Files) -> Result<Model, Vec<String>> {
         let settings = files.settings;
-        let service = self.definitions.service(settings.feature_service.as_str()).ok_or_else(|| {
-            let known = self.definitions.services.iter().map(|s| s.name.as_str());
-            let hint = nearest::hint(settings.feature_service.as_str(), known);
-            vec![format!("version.toml says feature_service = \"{}\", which is not declared{hint}", settings.feature_service)]
-        })?;
+        let service = self
+            .definitions
+            .service(settings.feature_service.as_str())
+            .ok_or_else(|| {
+                let known = self.definitions.services.iter().map(|s| s.name.as_str());
+                let hint = nearest::hint(settings.feature_service.as_str(), known);
+                vec![format!(
+                    "version.toml says feature_service = \"{}\", which is not declared{hint}",
+                    settings.feature_service
+                )]
+            })?;
         if settings.when_unavailable == WhenUnavailable::Fallback && files.model.fallback.is_none() {
             return Err(vec![
                 "version.toml says when_unavailable = \"fallback\", but model.toml has no fallback".to_owned(),
@@ -71,7 +81,9 @@ impl Loader<'_> {
             Sessions::open(&self.runtime, &files.onnx, self.sessions).map_err(|e| vec![e])?;
         let signature = signature::check(&settings, service, &inputs, &outputs)?;
         let defaults: Vec<_> = service.inputs.iter().map(|i| i.default.clone()).collect();
-        sessions.warm_up(&signature, &InputRow::neutral(&signature, &defaults)).map_err(|e| vec![e])?;
+        sessions
+            .warm_up(&signature, &InputRow::neutral(&signature, &defaults))
+            .map_err(|e| vec![e])?;
         let cache = files.model.cache;
         let memory = || Memory::new(cache.max_bytes.0, cache.ttl.to_std());
         Ok(Model {

@@ -32,8 +32,14 @@ impl std::str::FromStr for Version {
     type Err = InvalidVersion;
     fn from_str(text: &str) -> Result<Self, InvalidVersion> {
         let shape = text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-        if shape { Ok(Self(text.into())) } else { Err(InvalidVersion(text.to_owned())) }
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+        if shape {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidVersion(text.to_owned()))
+        }
     }
 }
 

@@ -61,9 +61,11 @@ impl Models {
             let one = loader.load(&name);
             let fallback = one.fallback.as_ref().and_then(|f| f.model.clone());
             loaded.insert(name, one);
-            wanted.extend(fallback.filter(|f| !loaded.contains_key(f)));
+            wanted.extend(fallback.filter(|f| !loaded.contains_key(f) && repository::holds(loader.dir(), f)));
         }
-        let states = loaded.iter().map(|(name, one)| (name.clone(), (one.version.clone(), state(one, &loaded))));
+        let states = loaded
+            .iter()
+            .map(|(name, one)| (name.clone(), (one.version.clone(), state(one, &loaded))));
         Ok(Self(states.collect()))
     }
 
@@ -75,7 +77,9 @@ impl Models {
 
     /// All models, in order of names.
     pub fn iter(&self) -> impl Iterator<Item = (&ModelName, Option<&Version>, &State)> {
-        self.0.iter().map(|(name, (version, state))| (name, version.as_ref(), state))
+        self.0
+            .iter()
+            .map(|(name, (version, state))| (name, version.as_ref(), state))
     }
 
     /// The models that serve.
@@ -90,7 +94,10 @@ impl Models {
     pub fn refused(&self) -> impl Iterator<Item = Refused> {
         self.0.iter().filter_map(|(name, (_, state))| match state {
             State::Serving(_) => None,
-            State::Refused(reasons) => Some(Refused { name: name.clone(), reasons: reasons.clone() }),
+            State::Refused(reasons) => Some(Refused {
+                name: name.clone(),
+                reasons: reasons.clone(),
+            }),
         })
     }
 }
@@ -100,23 +107,43 @@ fn state(one: &Loaded, all: &BTreeMap<ModelName, Loaded>) -> State {
         Ok(model) => Arc::clone(model),
         Err(reasons) => return State::Refused(reasons.clone()),
     };
-    match one.fallback.as_ref().map(|settings| link(&model, settings, all)).transpose() {
+    match one
+        .fallback
+        .as_ref()
+        .map(|settings| link(&model, settings, all))
+        .transpose()
+    {
         Ok(fallback) => State::Serving(Arc::new(Served { model, fallback })),
         Err(reasons) => State::Refused(reasons),
     }
 }
 
-fn link(model: &Model, settings: &FallbackSettings, all: &BTreeMap<ModelName, Loaded>) -> Result<Fallback, Vec<String>> {
+fn link(
+    model: &Model,
+    settings: &FallbackSettings,
+    all: &BTreeMap<ModelName, Loaded>,
+) -> Result<Fallback, Vec<String>> {
     match settings {
-        FallbackSettings { model: Some(name), output: None } => match all.get(name).map(|l| &l.outcome) {
+        FallbackSettings {
+            model: Some(name),
+            output: None,
+        } => match all.get(name).map(|l| &l.outcome) {
             Some(Ok(fallback)) => link_model(model, fallback),
             Some(Err(_)) => Err(vec![format!("its fallback, model `{name}`, is refused")]),
             None => Err(vec![format!("its fallback, model `{name}`, is not in the repository")]),
         },
-        FallbackSettings { model: None, output: Some(output) } => {
+        FallbackSettings {
+            model: None,
+            output: Some(output),
+        } => {
             let mut problems = Vec::new();
-            for name in output.keys().filter(|n| model.signature.outputs.fields().iter().all(|f| f.name != **n)) {
-                problems.push(format!("the fallback in model.toml gives `{name}`, which is not an output of the model"));
+            for name in output
+                .keys()
+                .filter(|n| model.signature.outputs.fields().iter().all(|f| f.name != **n))
+            {
+                problems.push(format!(
+                    "the fallback in model.toml gives `{name}`, which is not an output of the model"
+                ));
             }
             let mut values = Vec::new();
             for field in model.signature.outputs.fields() {
@@ -126,7 +153,11 @@ fn link(model: &Model, settings: &FallbackSettings, all: &BTreeMap<ModelName, Lo
                     None => problems.push(format!("the fallback in model.toml does not give `{}`", field.name)),
                 }
             }
-            if problems.is_empty() { Ok(Fallback::Output(Outputs(values.into()))) } else { Err(problems) }
+            if problems.is_empty() {
+                Ok(Fallback::Output(Outputs(values.into())))
+            } else {
+                Err(problems)
+            }
         }
         _ => Err(vec![
             "fallback in model.toml is either { model = \"…\" } or { output = { … } }, exactly one of them".to_owned(),
@@ -159,7 +190,13 @@ fn link_model(model: &Model, fallback: &Arc<Model>) -> Result<Fallback, Vec<Stri
     let mut outputs = Vec::new();
     for field in model.signature.outputs.fields() {
         let fits = |t: ValueType| t == field.value_type || t.is_number() && field.value_type.is_number();
-        match fallback.signature.outputs.fields().iter().position(|f| f.name == field.name && fits(f.value_type)) {
+        match fallback
+            .signature
+            .outputs
+            .fields()
+            .iter()
+            .position(|f| f.name == field.name && fits(f.value_type))
+        {
             Some(index) => outputs.push(index),
             None => problems.push(format!(
                 "its fallback, model `{}`, has no output `{}` ({})",
@@ -170,12 +207,24 @@ fn link_model(model: &Model, fallback: &Arc<Model>) -> Result<Fallback, Vec<Stri
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Fallback::Model { model: Arc::clone(fallback), request, outputs })
+    Ok(Fallback::Model {
+        model: Arc::clone(fallback),
+        request,
+        outputs,
+    })
 }
 
 fn carried(service: &Service, name: &str, value_type: ValueType) -> Option<Carried> {
-    let request = service.request.iter().position(|f| f.name.as_str() == name && f.value_type == value_type);
-    let key = || service.keys.iter().position(|k| k.name.as_str() == name && k.key_type.value_type() == value_type);
+    let request = service
+        .request
+        .iter()
+        .position(|f| f.name.as_str() == name && f.value_type == value_type);
+    let key = || {
+        service
+            .keys
+            .iter()
+            .position(|k| k.name.as_str() == name && k.key_type.value_type() == value_type)
+    };
     request.map(Carried::Request).or_else(|| key().map(Carried::Key))
 }
 

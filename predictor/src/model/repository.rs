@@ -38,10 +38,18 @@ pub fn names(dir: &Path) -> Result<Vec<ModelName>, String> {
             continue;
         }
         let text = path.file_name().unwrap_or_default().to_string_lossy();
-        names.push(text.parse().map_err(|e| format!("model folder {}: {e}", path.display()))?);
+        names.push(
+            text.parse()
+                .map_err(|e| format!("model folder {}: {e}", path.display()))?,
+        );
     }
     names.sort();
     Ok(names)
+}
+
+/// Whether the repository in `dir` holds a model of this name.
+pub fn holds(dir: &Path, name: &ModelName) -> bool {
+    dir.join(name.as_str()).join("model.toml").is_file()
 }
 
 /// Reads what model `name` of repository `dir` serves.
@@ -63,7 +71,13 @@ pub fn read(dir: &Path, name: &ModelName) -> Result<Files, String> {
             "{} has sha256 {found}, but version.toml says {declared}: it is another file than the one that was released",
             path.display()
         )),
-        _ => Ok(Files { model, version, settings, onnx, digest }),
+        _ => Ok(Files {
+            model,
+            version,
+            settings,
+            onnx,
+            digest,
+        }),
     }
 }
 
@@ -150,7 +164,10 @@ mod tests {
         let draft = Serve::Version("draft".parse().unwrap());
         assert_eq!(pick(&dir.path().join("m"), &draft).unwrap().as_str(), "draft");
         let message = pick(&dir.path().join("m"), &Serve::Version("3".parse().unwrap())).unwrap_err();
-        assert!(message.ends_with("has no such version: it has 10, 2, 9, draft"), "{message}");
+        assert!(
+            message.ends_with("has no such version: it has 10, 2, 9, draft"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -165,7 +182,10 @@ mod tests {
     fn a_typo_names_the_file_and_line() {
         let dir = repository(&["1"], "deadlin = \"5ms\"\n");
         let message = read(dir.path(), &"m".parse().unwrap()).unwrap_err();
-        assert!(message.contains("model.toml") && message.contains("line 1"), "{message}");
+        assert!(
+            message.contains("model.toml") && message.contains("line 1"),
+            "{message}"
+        );
         assert!(message.contains("unknown field `deadlin`"), "{message}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{TensorElementType, ValueType};
@@ -50,8 +51,11 @@ impl Runtime {
             )
         };
         let builder = ort::init_from(path).map_err(|e| cannot(e.to_string()))?;
-        let environment =
-            builder.with_name("larder").with_telemetry(false).build().map_err(|e| cannot(e.to_string()))?;
+        let environment = builder
+            .with_name("larder")
+            .with_telemetry(false)
+            .build()
+            .map_err(|e| cannot(e.to_string()))?;
         Ok(LOADED.get_or_init(|| Self(environment)).clone())
     }
 
@@ -60,6 +64,8 @@ impl Runtime {
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_optimization_level(GraphOptimizationLevel::All)?
+            // At every batch it would warn of output shapes that exporters declare wrongly; we go by those that come.
+            .with_log_level(LogLevel::Error)?
             .commit_from_memory(onnx)?;
         Ok(session)
     }
@@ -76,7 +82,9 @@ pub struct Sessions {
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sessions").field("free", &self.free.available_permits()).finish_non_exhaustive()
+        f.debug_struct("Sessions")
+            .field("free", &self.free.available_permits())
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,10 +123,18 @@ impl Sessions {
     /// # Errors
     /// A sentence if the runtime refuses the model.
     pub fn open(runtime: &Runtime, onnx: &[u8], count: usize) -> Result<(Self, Vec<Declared>, Vec<Declared>), String> {
-        let open = || runtime.session(onnx).map_err(|e| format!("ONNX Runtime refuses model.onnx: {e}"));
+        let open = || {
+            runtime
+                .session(onnx)
+                .map_err(|e| format!("ONNX Runtime refuses model.onnx: {e}"))
+        };
         let idle = (0..count.max(1)).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
         let inputs = idle[0].inputs().iter().map(|o| declared(o.name(), o.dtype())).collect();
-        let outputs = idle[0].outputs().iter().map(|o| declared(o.name(), o.dtype())).collect();
+        let outputs = idle[0]
+            .outputs()
+            .iter()
+            .map(|o| declared(o.name(), o.dtype()))
+            .collect();
         let sessions = Self {
             free: Arc::new(Semaphore::new(idle.len())),
             max_waiting: idle.len() * WAITING_PER_SESSION,
@@ -136,7 +152,10 @@ impl Sessions {
     pub fn warm_up(&self, signature: &Signature, row: &InputRow) -> Result<(), String> {
         let mut sessions = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let control = Control::new()?;
-        let mut cost = Cost { run: Duration::MAX, row: Duration::ZERO };
+        let mut cost = Cost {
+            run: Duration::MAX,
+            row: Duration::ZERO,
+        };
         for session in sessions.iter_mut() {
             let mut time = |rows: usize| {
                 let batch = vec![row; rows];
@@ -177,7 +196,11 @@ impl Sessions {
                 .await
                 .map_err(|e| RunError::Failed(format!("the run ended early: {e}")))?
         };
-        Ok(Ran { rows, waited, ran: started.elapsed() })
+        Ok(Ran {
+            rows,
+            waited,
+            ran: started.elapsed(),
+        })
     }
 
     fn run_here(
@@ -202,12 +225,16 @@ impl Sessions {
             return Ok(permit);
         }
         let _place = Waiting::take(&self.waiting, self.max_waiting).ok_or(RunError::Overloaded)?;
-        Arc::clone(&self.free).acquire_owned().await.map_err(|e| RunError::Failed(e.to_string()))
+        Arc::clone(&self.free)
+            .acquire_owned()
+            .await
+            .map_err(|e| RunError::Failed(e.to_string()))
     }
 
     fn expected(&self, rows: usize) -> Duration {
         self.cost.get().map_or(Duration::MAX, |cost| {
-            cost.run.saturating_add(cost.row.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX)))
+            cost.run
+                .saturating_add(cost.row.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX)))
         })
     }
 }
@@ -238,7 +265,10 @@ struct Control {
 impl Control {
     fn new() -> Result<Arc<Self>, String> {
         let options = RunOptions::new().map_err(|e| e.to_string())?;
-        Ok(Arc::new(Self { options, ended: AtomicBool::new(false) }))
+        Ok(Arc::new(Self {
+            options,
+            ended: AtomicBool::new(false),
+        }))
     }
 }
 
@@ -263,7 +293,9 @@ fn run_or_halve(
     match run(session, signature, rows, &control.options) {
         Ok(outputs) => answers.extend(outputs.into_iter().map(Ok)),
         // Nobody waits for the answers of a run that was ended early.
-        Err(reason) if rows.len() < 2 || control.ended.load(Ordering::Acquire) => answers.extend(rows.iter().map(|_| Err(reason.clone()))),
+        Err(reason) if rows.len() < 2 || control.ended.load(Ordering::Acquire) => {
+            answers.extend(rows.iter().map(|_| Err(reason.clone())))
+        }
         Err(_) => {
             let (head, tail) = rows.split_at(rows.len() / 2);
             run_or_halve(session, signature, head, control, answers);
@@ -292,7 +324,12 @@ fn declared(name: &str, value_type: &ValueType) -> Declared {
         (_, Some(element)) => format!("{} {shape:?}", element.name()),
         (other, None) => other.to_string(),
     };
-    Declared { name: name.to_owned(), element, type_text, shape }
+    Declared {
+        name: name.to_owned(),
+        element,
+        type_text,
+        shape,
+    }
 }
 
 const fn element(element: TensorElementType) -> Option<Element> {

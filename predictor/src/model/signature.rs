@@ -139,7 +139,12 @@ pub fn check(
                 check_input(input, element, &mut problems);
             }
             if problems.is_empty() {
-                return Ok(Signature { layout, elements, outputs: Schema::new(fields), places });
+                return Ok(Signature {
+                    layout,
+                    elements,
+                    outputs: Schema::new(fields),
+                    places,
+                });
             }
             Err(problems)
         }
@@ -169,11 +174,13 @@ fn check_matrix(
             match only.shape.as_slice() {
                 [-1, columns] if fits(*columns, width) => {}
                 [-1, columns] => problems.push(format!(
-                    "tensor `{tensor}` has {columns} columns, but service `{}` has {width} inputs",
+                    "tensor `{tensor}` has {columns} columns, but service `{}` has {width} input(s)",
                     service.name
                 )),
                 [rows, _] => problems.push(fixed_rows(tensor, *rows)),
-                shape => problems.push(format!("tensor `{tensor}` has shape {shape:?}, where [n, {width}] is needed")),
+                shape => problems.push(format!(
+                    "tensor `{tensor}` has shape {shape:?}, where [n, {width}] is needed"
+                )),
             }
         }
         other => problems.push(format!(
@@ -184,11 +191,7 @@ fn check_matrix(
     (problems.len() == before).then(|| (Layout::Matrix(tensor.to_owned()), vec![element; width]))
 }
 
-fn check_each(
-    service: &Service,
-    declared: &[Declared],
-    problems: &mut Vec<String>,
-) -> Option<(Layout, Vec<Element>)> {
+fn check_each(service: &Service, declared: &[Declared], problems: &mut Vec<String>) -> Option<(Layout, Vec<Element>)> {
     let before = problems.len();
     let mut tensors = Vec::new();
     let mut elements = Vec::new();
@@ -204,17 +207,35 @@ fn check_each(
         };
         match tensor.element {
             Some(element) => elements.push(element),
-            None => problems.push(format!("tensor `{}` is {}, which no feature can be", tensor.name, tensor.type_text)),
+            None => problems.push(format!(
+                "tensor `{}` is {}, which no feature can be",
+                tensor.name, tensor.type_text
+            )),
         }
         match tensor.shape.as_slice() {
-            [-1] => tensors.push(EachTensor { name: tensor.name.clone(), column: false }),
-            [-1, 1 | -1] => tensors.push(EachTensor { name: tensor.name.clone(), column: true }),
+            [-1] => tensors.push(EachTensor {
+                name: tensor.name.clone(),
+                column: false,
+            }),
+            [-1, 1 | -1] => tensors.push(EachTensor {
+                name: tensor.name.clone(),
+                column: true,
+            }),
             [rows] | [rows, 1] => problems.push(fixed_rows(&tensor.name, *rows)),
-            shape => problems.push(format!("tensor `{}` has shape {shape:?}, where [n] or [n, 1] is needed", tensor.name)),
+            shape => problems.push(format!(
+                "tensor `{}` has shape {shape:?}, where [n] or [n, 1] is needed",
+                tensor.name
+            )),
         }
     }
-    for tensor in declared.iter().filter(|d| service.inputs.iter().all(|i| i.name != d.name)) {
-        problems.push(format!("the model takes `{}`, which service `{}` does not have", tensor.name, service.name));
+    for tensor in declared
+        .iter()
+        .filter(|d| service.inputs.iter().all(|i| i.name != d.name))
+    {
+        problems.push(format!(
+            "the model takes `{}`, which service `{}` does not have",
+            tensor.name, service.name
+        ));
     }
     (problems.len() == before).then_some((Layout::Each(tensors), elements))
 }
@@ -223,19 +244,22 @@ fn check_input(input: &Input, element: Element, problems: &mut Vec<String>) {
     let name = &input.name;
     if !element.takes(input.value_type) {
         problems.push(format!(
-            "input `{name}` is {}, which a {} tensor cannot hold: make a derived feature of it that the model can read",
+            "input `{name}` is {}, which a tensor of {} cannot hold: make a derived feature of it that the model can read",
             input.value_type,
             element.name()
         ));
     } else if !element.is_float() && input.default.is_none() {
         problems.push(format!(
-            "input `{name}` goes into a {} tensor, which has no null: give it a default in the feature service",
+            "input `{name}` goes into a tensor of {}, which has no null: give it a default in the feature service",
             element.name()
         ));
     } else if let Some(default) = &input.default
         && super::tensor::Cell::new(element, Some(default)).is_err()
     {
-        problems.push(format!("the default of input `{name}` does not fit into a {} tensor", element.name()));
+        problems.push(format!(
+            "the default of input `{name}` does not fit into a {} tensor",
+            element.name()
+        ));
     }
 }
 
@@ -251,7 +275,11 @@ fn check_outputs(
     let mut places = Vec::new();
     for (name, output) in &settings.outputs {
         let Some(tensor) = declared.iter().find(|d| d.name == output.tensor) else {
-            problems.push(format!("output `{name}` is tensor `{}`, but the model gives {}", output.tensor, names(declared)));
+            problems.push(format!(
+                "output `{name}` is tensor `{}`, but the model gives {}",
+                output.tensor,
+                names(declared)
+            ));
             continue;
         };
         let Some(element) = tensor.element else {
@@ -262,8 +290,15 @@ fn check_outputs(
             ));
             continue;
         };
-        fields.push(Field { name: name.clone(), value_type: element.value_type() });
-        places.push(Place { tensor: tensor.name.clone(), element, column: output.column });
+        fields.push(Field {
+            name: name.clone(),
+            value_type: element.value_type(),
+        });
+        places.push(Place {
+            tensor: tensor.name.clone(),
+            element,
+            column: output.column,
+        });
     }
     (fields, places)
 }
@@ -273,6 +308,13 @@ fn fixed_rows(tensor: &str, rows: i64) -> String {
 }
 
 fn names(declared: &[Declared]) -> String {
-    let names: Vec<String> = declared.iter().map(|d| format!("`{}` ({})", d.name, d.type_text)).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    let names: Vec<String> = declared
+        .iter()
+        .map(|d| format!("`{}` ({})", d.name, d.type_text))
+        .collect();
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

@@ -25,13 +25,13 @@ pub enum Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CellError {
     /// A null where the tensor has none.
-    #[error("is null, which a {} tensor cannot hold", .0.name())]
+    #[error("null, which a {} tensor cannot hold", .0.name())]
     Null(Element),
     /// Too large.
-    #[error("is too large for a {} tensor", .0.name())]
+    #[error("too large for a {} tensor", .0.name())]
     Range(Element),
     /// Of another type, which loading should have refused.
-    #[error("is of a type that a {} tensor cannot hold", .0.name())]
+    #[error("of a type that a {} tensor cannot hold", .0.name())]
     Type(Element),
 }
 
@@ -57,9 +57,9 @@ impl Cell {
             }
             (Element::Int64, Value::Int64(i)) => Ok(Self::Int64(*i)),
             (Element::Int64, Value::Bool(b)) => Ok(Self::Int64(i64::from(*b))),
-            (Element::Int32, Value::Int64(i)) => {
-                i32::try_from(*i).map(Self::Int32).map_err(|_| CellError::Range(element))
-            }
+            (Element::Int32, Value::Int64(i)) => i32::try_from(*i)
+                .map(Self::Int32)
+                .map_err(|_| CellError::Range(element)),
             (Element::Int32, Value::Bool(b)) => Ok(Self::Int32(i32::from(*b))),
             (Element::Bool, Value::Bool(b)) => Ok(Self::Bool(*b)),
             (Element::String, Value::String(s)) => Ok(Self::String(s.clone())),
@@ -84,7 +84,10 @@ fn single(x: f64) -> Result<Cell, CellError> {
     if x.is_nan() {
         return Ok(Cell::Float32(f32::NAN));
     }
-    #[expect(clippy::cast_possible_truncation, reason = "rounding to single is what a float32 tensor means")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounding to single is what a float32 tensor means"
+    )]
     let narrow = x as f32;
     if narrow.is_finite() || x.is_infinite() {
         Ok(Cell::Float32(narrow))
@@ -106,7 +109,14 @@ impl InputRow {
         let cell = |(i, (&element, input)): (usize, (&Element, &Assembled))| {
             Cell::new(element, input.value.as_ref()).map_err(|e| (i, e))
         };
-        signature.elements.iter().zip(inputs).enumerate().map(cell).collect::<Result<_, _>>().map(Self)
+        signature
+            .elements
+            .iter()
+            .zip(inputs)
+            .enumerate()
+            .map(cell)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// A row to warm up with: the service's defaults, or zeros.
@@ -148,8 +158,15 @@ pub fn tensors<'s>(signature: &'s Signature, rows: &[&InputRow]) -> ort::Result<
             .zip(&signature.elements)
             .enumerate()
             .map(|(i, (each, &element))| {
-                let shape = if each.column { vec![rows.len(), 1] } else { vec![rows.len()] };
-                Ok((each.name.as_str(), tensor(element, shape, rows.iter().map(|r| &r.0[i]))?))
+                let shape = if each.column {
+                    vec![rows.len(), 1]
+                } else {
+                    vec![rows.len()]
+                };
+                Ok((
+                    each.name.as_str(),
+                    tensor(element, shape, rows.iter().map(|r| &r.0[i]))?,
+                ))
             })
             .collect(),
     }
@@ -158,8 +175,15 @@ pub fn tensors<'s>(signature: &'s Signature, rows: &[&InputRow]) -> ort::Result<
 fn tensor<'c>(element: Element, shape: Vec<usize>, cells: impl Iterator<Item = &'c Cell>) -> ort::Result<DynValue> {
     macro_rules! gather {
         ($variant:ident) => {{
-            let data: Vec<_> =
-                cells.filter_map(|c| if let Cell::$variant(x) = c { Some(x.clone()) } else { None }).collect();
+            let data: Vec<_> = cells
+                .filter_map(|c| {
+                    if let Cell::$variant(x) = c {
+                        Some(x.clone())
+                    } else {
+                        None
+                    }
+                })
+                .collect();
             Tensor::from_array((shape, data))?.into_dyn()
         }};
     }
@@ -170,8 +194,9 @@ fn tensor<'c>(element: Element, shape: Vec<usize>, cells: impl Iterator<Item = &
         Element::Int32 => gather!(Int32),
         Element::Bool => gather!(Bool),
         Element::String => {
-            let texts: Vec<String> =
-                cells.filter_map(|c| if let Cell::String(s) = c { Some(s.clone()) } else { None }).collect();
+            let texts: Vec<String> = cells
+                .filter_map(|c| if let Cell::String(s) = c { Some(s.clone()) } else { None })
+                .collect();
             Tensor::from_string_array((shape, texts.as_slice()))?.into_dyn()
         }
     })
@@ -184,7 +209,9 @@ fn tensor<'c>(element: Element, shape: Vec<usize>, cells: impl Iterator<Item = &
 pub fn outputs(signature: &Signature, rows: usize, answer: &SessionOutputs<'_>) -> Result<Vec<Outputs>, String> {
     let mut columns = Vec::with_capacity(signature.places.len());
     for place in &signature.places {
-        let tensor = answer.get(&place.tensor).ok_or_else(|| format!("the model gave no tensor `{}`", place.tensor))?;
+        let tensor = answer
+            .get(&place.tensor)
+            .ok_or_else(|| format!("the model gave no tensor `{}`", place.tensor))?;
         columns.push(column(place, rows, tensor)?.into_iter());
     }
     let mut outputs = Vec::with_capacity(rows);
@@ -209,7 +236,9 @@ fn column(place: &Place, rows: usize, tensor: &DynValue) -> Result<Vec<Value>, S
         Element::Bool => numbers!(bool, |x| Value::Bool(*x)),
         Element::String => {
             let (shape, data) = tensor.try_extract_strings().map_err(|e| unlike(place, &e))?;
-            pick(place, rows, shape, &data)?.map(|s| Value::String(s.clone())).collect()
+            pick(place, rows, shape, &data)?
+                .map(|s| Value::String(s.clone()))
+                .collect()
         }
     })
 }
@@ -227,7 +256,10 @@ fn pick<'d, T>(
 ) -> Result<impl Iterator<Item = &'d T>, String> {
     let dims: Vec<usize> = shape.iter().filter_map(|d| usize::try_from(*d).ok()).collect();
     let wrong = |needed: &str| {
-        Err(format!("tensor `{}` came with shape {shape:?} for {rows} row(s), where {needed} is needed", place.tensor))
+        Err(format!(
+            "tensor `{}` came with shape {shape:?} for {rows} row(s), where {needed} is needed",
+            place.tensor
+        ))
     };
     let (width, at) = match (dims.as_slice(), place.column) {
         ([n], None) if *n == rows => (1, 0),
@@ -251,27 +283,45 @@ mod tests {
         let float = |x: f64| Value::Float64(x);
         let cases = [
             (Element::Float32, Some(float(0.1)), Ok(Cell::Float32(0.1))),
-            (Element::Float32, Some(float(1e300)), Err(CellError::Range(Element::Float32))),
+            (
+                Element::Float32,
+                Some(float(1e300)),
+                Err(CellError::Range(Element::Float32)),
+            ),
             (Element::Float32, Some(Value::Int64(7)), Ok(Cell::Float32(7.0))),
             (Element::Float64, Some(Value::Bool(true)), Ok(Cell::Float64(1.0))),
-            (Element::Int32, Some(Value::Int64(1 << 40)), Err(CellError::Range(Element::Int32))),
+            (
+                Element::Int32,
+                Some(Value::Int64(1 << 40)),
+                Err(CellError::Range(Element::Int32)),
+            ),
             (Element::Int64, None, Err(CellError::Null(Element::Int64))),
             (Element::Int64, Some(float(1.0)), Err(CellError::Type(Element::Int64))),
-            (Element::String, Some(Value::String("a".into())), Ok(Cell::String("a".into()))),
+            (
+                Element::String,
+                Some(Value::String("a".into())),
+                Ok(Cell::String("a".into())),
+            ),
         ];
         for (element, value, expected) in cases {
             assert_eq!(Cell::new(element, value.as_ref()), expected, "{element:?} {value:?}");
         }
         let weird_nan = f64::from_bits(0x7ff8_0000_0000_0001);
         for value in [None, Some(float(weird_nan)), Some(Value::Float32(-f32::NAN))] {
-            let Ok(Cell::Float32(x)) = Cell::new(Element::Float32, value.as_ref()) else { panic!() };
+            let Ok(Cell::Float32(x)) = Cell::new(Element::Float32, value.as_ref()) else {
+                panic!()
+            };
             assert_eq!(x.to_bits(), f32::NAN.to_bits());
         }
     }
 
     #[test]
     fn columns_are_picked_by_the_shape_that_came() {
-        let place = |column| Place { tensor: "p".into(), element: Element::Float32, column };
+        let place = |column| Place {
+            tensor: "p".into(),
+            element: Element::Float32,
+            column,
+        };
         let data = [1.0, 2.0, 3.0, 4.0];
         let picked = |column, rows, shape: &[i64]| {
             pick(&place(column), rows, shape, &data).map(|x| x.copied().collect::<Vec<f32>>())
@@ -279,9 +329,12 @@ mod tests {
         assert_eq!(picked(Some(1), 2, &[2, 2]), Ok(vec![2.0, 4.0]));
         assert_eq!(picked(None, 4, &[4]), Ok(data.to_vec()));
         assert_eq!(picked(None, 4, &[4, 1]), Ok(data.to_vec()));
-        for (column, rows, shape) in
-            [(None, 2, vec![2, 2]), (Some(2), 2, vec![2, 2]), (None, 3, vec![1]), (Some(0), 4, vec![4])]
-        {
+        for (column, rows, shape) in [
+            (None, 2, vec![2, 2]),
+            (Some(2), 2, vec![2, 2]),
+            (None, 3, vec![1]),
+            (Some(0), 4, vec![4]),
+        ] {
             assert!(picked(column, rows, &shape).is_err(), "{column:?} {rows} {shape:?}");
         }
     }

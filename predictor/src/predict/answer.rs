@@ -8,8 +8,8 @@ use feature_defs::name::ViewName;
 use feature_defs::serving::Status;
 use feature_defs::time::Timestamp;
 use feature_defs::value::Value;
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value as Json;
 use uuid::Uuid;
 

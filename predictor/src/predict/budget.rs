@@ -12,7 +12,10 @@ pub struct Budget {
 impl Budget {
     /// Begins now.
     pub fn start(total: Duration) -> Self {
-        Self { started: Instant::now(), total }
+        Self {
+            started: Instant::now(),
+            total,
+        }
     }
 
     /// The moment the answer is due.
@@ -37,6 +40,8 @@ impl Budget {
 
     /// For the cache that predictors share: a tenth of the whole, 10 ms at most. Without it the model runs, that's all.
     pub fn for_cache(&self) -> Duration {
-        (self.total / 10).min(Duration::from_millis(10)).min(self.total.saturating_sub(self.elapsed()))
+        (self.total / 10)
+            .min(Duration::from_millis(10))
+            .min(self.total.saturating_sub(self.elapsed()))
     }
 }

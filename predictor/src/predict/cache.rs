@@ -48,7 +48,11 @@ impl Memory {
             .max_capacity(max_bytes)
             .time_to_live(ttl)
             .build();
-        Self { entries, flights: Flights::default(), ttl }
+        Self {
+            entries,
+            flights: Flights::default(),
+            ttl,
+        }
     }
 }
 
@@ -93,7 +97,10 @@ pub async fn predict(
     while !open.is_empty() {
         let (claims, waiters) = ask(memory, &open, &mut done).await;
         let claims = from_redis(asking, memory, redis, claims, &mut done).await;
-        let ours: Vec<InputRow> = claims.iter().filter_map(|claim| open.get(&claim.key()).cloned()).collect();
+        let ours: Vec<InputRow> = claims
+            .iter()
+            .filter_map(|claim| open.get(&claim.key()).cloned())
+            .collect();
         if !ours.is_empty() {
             let running = Instant::now();
             let answers = run(asking, ours, stages).await?;
@@ -149,7 +156,9 @@ async fn from_redis(
 ) -> Vec<Claim> {
     let Some(redis) = redis else { return claims };
     let keys: Vec<CacheKey> = claims.iter().map(Claim::key).collect();
-    let found = redis.get(&keys, &asking.model.signature.outputs, asking.budget.for_cache()).await;
+    let found = redis
+        .get(&keys, &asking.model.signature.outputs, asking.budget.for_cache())
+        .await;
     let mut rest = Vec::new();
     for (claim, found) in claims.into_iter().zip(found) {
         match found {

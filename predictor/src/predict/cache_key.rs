@@ -118,13 +118,28 @@ mod tests {
         Signature {
             layout,
             elements: elements.to_vec(),
-            outputs: Schema::new(vec![Field { name: output.parse().unwrap(), value_type: ValueType::Float32 }]),
-            places: vec![Place { tensor: "t".into(), element: Element::Float32, column }],
+            outputs: Schema::new(vec![Field {
+                name: output.parse().unwrap(),
+                value_type: ValueType::Float32,
+            }]),
+            places: vec![Place {
+                tensor: "t".into(),
+                element: Element::Float32,
+                column,
+            }],
         }
     }
 
     fn each(names: &[&str], column: bool) -> Layout {
-        Layout::Each(names.iter().map(|n| EachTensor { name: (*n).to_owned(), column }).collect())
+        Layout::Each(
+            names
+                .iter()
+                .map(|n| EachTensor {
+                    name: (*n).to_owned(),
+                    column,
+                })
+                .collect(),
+        )
     }
 
     #[test]
@@ -139,8 +154,16 @@ mod tests {
             KeyMaker::new(&m, &[0; 32], &signature(matrix(), &strings, "z", None)),
             KeyMaker::new(&m, &[0; 32], &signature(matrix(), &strings, "y", Some(0))),
             KeyMaker::new(&m, &[0; 32], &signature(matrix(), &strings, "y", Some(1))),
-            KeyMaker::new(&m, &[0; 32], &signature(Layout::Matrix("xx".into()), &strings, "y", None)),
-            KeyMaker::new(&m, &[0; 32], &signature(matrix(), &[Element::Float32, Element::Float32], "y", None)),
+            KeyMaker::new(
+                &m,
+                &[0; 32],
+                &signature(Layout::Matrix("xx".into()), &strings, "y", None),
+            ),
+            KeyMaker::new(
+                &m,
+                &[0; 32],
+                &signature(matrix(), &[Element::Float32, Element::Float32], "y", None),
+            ),
             KeyMaker::new(&m, &[0; 32], &signature(each(&["a", "bc"], false), &strings, "y", None)),
             KeyMaker::new(&m, &[0; 32], &signature(each(&["ab", "c"], false), &strings, "y", None)),
             KeyMaker::new(&m, &[0; 32], &signature(each(&["a", "bc"], true), &strings, "y", None)),

@@ -75,12 +75,20 @@ pub struct Problem {
 impl Problem {
     /// Of a key of the request.
     pub(super) fn named(name: &str, problem: String) -> Self {
-        Self { instance: None, name: Some(name.to_owned()), problem }
+        Self {
+            instance: None,
+            name: Some(name.to_owned()),
+            problem,
+        }
     }
 
     /// Of the request as a whole.
     pub(super) fn of_request(problem: &str) -> Self {
-        Self { instance: None, name: None, problem: problem.to_owned() }
+        Self {
+            instance: None,
+            name: None,
+            problem: problem.to_owned(),
+        }
     }
 }
 
@@ -116,7 +124,9 @@ impl PredictError {
 }
 
 fn sentence(problems: &[Problem]) -> String {
-    let Some(first) = problems.first() else { return "the request is wrong".to_owned() };
+    let Some(first) = problems.first() else {
+        return "the request is wrong".to_owned();
+    };
     let place = match (first.instance, &first.name) {
         (Some(i), Some(name)) => format!("instance {i}, `{name}`: "),
         (Some(i), None) => format!("instance {i}: "),

@@ -86,14 +86,20 @@ impl Explained {
             };
             (input.name.clone(), shown)
         });
-        Self { inputs: inputs.collect(), read_by_derived: read_by_derived(service, instance, stored, stale) }
+        Self {
+            inputs: inputs.collect(),
+            read_by_derived: read_by_derived(service, instance, stored, stale),
+        }
     }
 }
 
 fn source(origin: Origin, instance: &Instance) -> Source {
     match origin {
         Origin::Stored { join, feature }
-            if instance.overrides.iter().any(|o| o.join == join && o.feature == feature) =>
+            if instance
+                .overrides
+                .iter()
+                .any(|o| o.join == join && o.feature == feature) =>
         {
             Source::Override
         }
@@ -103,34 +109,54 @@ fn source(origin: Origin, instance: &Instance) -> Source {
     }
 }
 
-fn read_by_derived(
-    service: &Service,
-    instance: &Instance,
-    stored: &[StoredRow],
-    stale: Stale,
-) -> Vec<(String, Input)> {
+fn read_by_derived(service: &Service, instance: &Instance, stored: &[StoredRow], stale: Stale) -> Vec<(String, Input)> {
     let mut shown: Vec<(String, Input)> = Vec::new();
     for &origin in service.derived.iter().flat_map(|d| d.expression.origins()) {
         let (name, value, status) = match origin {
             Origin::Stored { join, feature } => {
-                let name = format!("{}__{}", service.joins[join].alias, service.joins[join].view.fields()[feature].name);
-                let touch = instance.overrides.iter().find(|o| o.join == join && o.feature == feature);
+                let name = format!(
+                    "{}__{}",
+                    service.joins[join].alias,
+                    service.joins[join].view.fields()[feature].name
+                );
+                let touch = instance
+                    .overrides
+                    .iter()
+                    .find(|o| o.join == join && o.feature == feature);
                 let value = match touch {
                     Some(touch) => touch.value.clone(),
                     None if stored[join].status == Status::OutsideMaxAge && stale == Stale::Default => None,
                     None => stored[join].values.get(feature).cloned().flatten(),
                 };
-                let found = if touch.is_some() { Status::Present } else { stored[join].status };
+                let found = if touch.is_some() {
+                    Status::Present
+                } else {
+                    stored[join].status
+                };
                 (name, value, found)
             }
-            Origin::Request { index } => {
-                (service.request[index].name.to_string(), instance.request[index].clone(), Status::Present)
-            }
+            Origin::Request { index } => (
+                service.request[index].name.to_string(),
+                instance.request[index].clone(),
+                Status::Present,
+            ),
             Origin::Derived { .. } | Origin::RequestTime => continue,
         };
-        let status = if status == Status::Present && value.is_none() { Status::NullValue } else { status };
+        let status = if status == Status::Present && value.is_none() {
+            Status::NullValue
+        } else {
+            status
+        };
         if service.inputs.iter().all(|i| i.origin != origin) && shown.iter().all(|(n, _)| *n != name) {
-            shown.push((name, Input { value, status, origin: source(origin, instance), defaulted: false }));
+            shown.push((
+                name,
+                Input {
+                    value,
+                    status,
+                    origin: source(origin, instance),
+                    defaulted: false,
+                },
+            ));
         }
     }
     shown

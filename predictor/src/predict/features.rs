@@ -28,16 +28,29 @@ pub(super) async fn read(
     if width == 0 {
         return vec![Vec::new(); instances.len()];
     }
-    let keys: Vec<Option<EntityKey>> =
-        instances.iter().flat_map(|i| service.joins.iter().map(|join| join.entity_key(&i.keys))).collect();
+    let keys: Vec<Option<EntityKey>> = instances
+        .iter()
+        .flat_map(|i| service.joins.iter().map(|join| join.entity_key(&i.keys)))
+        .collect();
     let views = service.joins.iter().map(|join| &*join.view).cycle();
-    let lookups: Vec<Lookup<'_>> = views.zip(&keys).map(|(view, key)| Lookup { view, key: key.as_ref() }).collect();
+    let lookups: Vec<Lookup<'_>> = views
+        .zip(&keys)
+        .map(|(view, key)| Lookup {
+            view,
+            key: key.as_ref(),
+        })
+        .collect();
     let mut rows = match reader.read(&lookups, now, within).await {
         Ok(rows) => rows.into_iter(),
         Err(error) => {
             // The reader's own upkeep warns once; this would be a line a request.
             tracing::debug!(%error, "stored features could not be read");
-            vec![StoredRow::unavailable(); lookups.len()].into_iter()
+            // Of a null join key it is known without the store that it has no row.
+            let row = |lookup: &Lookup<'_>| match lookup.key {
+                Some(_) => StoredRow::unavailable(),
+                None => StoredRow::not_found(),
+            };
+            lookups.iter().map(row).collect::<Vec<_>>().into_iter()
         }
     };
     instances.iter().map(|_| rows.by_ref().take(width).collect()).collect()
@@ -73,14 +86,21 @@ pub(super) fn merge(
         (WhenStale::Reject, Some(view)) => {
             return Err(RowError {
                 code: "feature_stale",
-                message: format!("view `{view}` is too old for this instance, and the model's policy is to reject then"),
+                message: format!(
+                    "view `{view}` is too old for this instance, and the model's policy is to reject then"
+                ),
             });
         }
         (WhenStale::Serve, Some(_)) => degraded.push(Degraded::StaleServed),
         _ => {}
     }
     let stale = model.settings.when_stale.stale();
-    let parts = |stored| Parts { request: &instance.request, stored, now, stale };
+    let parts = |stored| Parts {
+        request: &instance.request,
+        stored,
+        now,
+        stale,
+    };
     if instance.overrides.is_empty() {
         return Ok(assemble(&model.service, parts(stored)));
     }
@@ -117,7 +137,10 @@ fn restore_statuses(service: &Service, instance: &Instance, stored: &[StoredRow]
     for (input, assembled) in service.inputs.iter().zip(inputs) {
         if let Origin::Stored { join, feature } = input.origin
             && stored[join].status != Status::Present
-            && !instance.overrides.iter().any(|o| o.join == join && o.feature == feature)
+            && !instance
+                .overrides
+                .iter()
+                .any(|o| o.join == join && o.feature == feature)
         {
             assembled.status = stored[join].status;
         }
@@ -125,7 +148,9 @@ fn restore_statuses(service: &Service, instance: &Instance, stored: &[StoredRow]
 }
 
 /// The views that a set of models reads, each once.
-pub(crate) fn views_of<'a>(services: impl Iterator<Item = &'a Arc<Service>>) -> Vec<Arc<feature_defs::definitions::View>> {
+pub(crate) fn views_of<'a>(
+    services: impl Iterator<Item = &'a Arc<Service>>,
+) -> Vec<Arc<feature_defs::definitions::View>> {
     let mut views: Vec<Arc<feature_defs::definitions::View>> = Vec::new();
     for join in services.flat_map(|service| &service.joins) {
         if views.iter().all(|v| v.name != join.view.name) {

@@ -48,7 +48,11 @@ impl Flights {
             Entry::Vacant(free) => {
                 let (waiters, landing) = watch::channel(None);
                 free.insert(landing);
-                Asked::Mine(Claim { flights: self.clone(), key, waiters })
+                Asked::Mine(Claim {
+                    flights: self.clone(),
+                    key,
+                    waiters,
+                })
             }
         }
     }
@@ -79,7 +83,11 @@ impl Drop for Claim {
 impl Waiter {
     /// The claimant's prediction, or `None` if it gave up: ask again.
     pub(super) async fn landed(mut self) -> Landed {
-        self.0.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone())
+        self.0
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|landed| landed.clone())
     }
 }
 
@@ -97,7 +105,9 @@ mod tests {
     #[tokio::test]
     async fn all_who_wait_get_the_claimants_answer() {
         let flights = Flights::default();
-        let Asked::Mine(claim) = flights.ask(key(1)) else { panic!("nobody else asked") };
+        let Asked::Mine(claim) = flights.ask(key(1)) else {
+            panic!("nobody else asked")
+        };
         assert!(matches!(flights.ask(key(2)), Asked::Mine(_)), "another key is free");
         let waiters: Vec<_> = (0..3)
             .map(|_| match flights.ask(key(1)) {
@@ -115,12 +125,16 @@ mod tests {
     #[tokio::test]
     async fn when_the_claimant_is_cancelled_someone_takes_over() {
         let flights = Flights::default();
-        let Asked::Mine(claim) = flights.ask(key(1)) else { panic!("nobody else asked") };
+        let Asked::Mine(claim) = flights.ask(key(1)) else {
+            panic!("nobody else asked")
+        };
         let claimant = tokio::spawn(async move {
             let _held = claim;
             std::future::pending::<()>().await;
         });
-        let Asked::Theirs(waiter) = flights.ask(key(1)) else { panic!("it is claimed") };
+        let Asked::Theirs(waiter) = flights.ask(key(1)) else {
+            panic!("it is claimed")
+        };
         let waiting = tokio::spawn(waiter.landed());
         claimant.abort();
         assert_eq!(waiting.await.unwrap(), None);

@@ -65,11 +65,17 @@ impl RedisCache {
         if predictions.is_empty() || self.is_down() {
             return;
         }
-        let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else { return };
+        let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
+            return;
+        };
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut commands = Pipeline::with_capacity(predictions.len());
         for (key, outputs) in predictions {
-            let header = Header { event: now, created: None, as_of: now };
+            let header = Header {
+                event: now,
+                created: None,
+                as_of: now,
+            };
             let mut blob = Vec::new();
             let values = outputs.0.iter().cloned().map(Some).collect();
             codec::encode(schema, header, &Body::Values(values), &mut blob);
@@ -112,7 +118,10 @@ fn decode(answer: &Answer, schema: &Schema) -> Option<Outputs> {
         return None;
     }
     match codec::decode_body(blob, schema).ok()? {
-        Body::Values(values) => values.into_iter().collect::<Option<Vec<_>>>().map(|values| Outputs(values.into())),
+        Body::Values(values) => values
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .map(|values| Outputs(values.into())),
         Body::Tombstone => None,
     }
 }

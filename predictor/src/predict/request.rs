@@ -29,7 +29,11 @@ pub struct RequestShape {
 enum Slot {
     Key(usize),
     Request(usize),
-    Stored { join: usize, feature: usize, value_type: ValueType },
+    Stored {
+        join: usize,
+        feature: usize,
+        value_type: ValueType,
+    },
 }
 
 /// A checked request.
@@ -78,7 +82,11 @@ impl RequestShape {
                 slots
                     .entry(format!("{}__{}", joined.alias, field.name))
                     .or_default()
-                    .push(Slot::Stored { join, feature, value_type: field.value_type });
+                    .push(Slot::Stored {
+                        join,
+                        feature,
+                        value_type: field.value_type,
+                    });
             }
         }
         let mut elements = vec![Vec::new(); service.request.len()];
@@ -87,7 +95,13 @@ impl RequestShape {
                 elements[index].push(element);
             }
         }
-        Self { slots, keys: service.keys.clone(), request: service.request.clone(), elements, overrides }
+        Self {
+            slots,
+            keys: service.keys.clone(),
+            request: service.request.clone(),
+            elements,
+            overrides,
+        }
     }
 
     /// Reads and checks a body.
@@ -126,13 +140,20 @@ impl RequestShape {
             return whole("empty: send at least one instance".to_owned());
         }
         if instances.len() > max {
-            return whole(format!("{} instances, at most {max} are taken in one request", instances.len()));
+            return whole(format!(
+                "{} instances, at most {max} are taken in one request",
+                instances.len()
+            ));
         }
         let mut read = Vec::with_capacity(instances.len());
         for (i, instance) in instances.iter().enumerate() {
             match instance {
                 Json::Object(fields) => read.push(self.instance(i, fields, problems)),
-                _ => problems.push(Problem { instance: Some(i), name: None, problem: "not an object".to_owned() }),
+                _ => problems.push(Problem {
+                    instance: Some(i),
+                    name: None,
+                    problem: "not an object".to_owned(),
+                }),
             }
         }
         Some(read)
@@ -143,7 +164,11 @@ impl RequestShape {
         let mut request = vec![None; self.request.len()];
         let mut overrides = Vec::new();
         let mut problem = |name: &str, problem: String| {
-            problems.push(Problem { instance: Some(i), name: Some(name.to_owned()), problem });
+            problems.push(Problem {
+                instance: Some(i),
+                name: Some(name.to_owned()),
+                problem,
+            });
         };
         for (name, json) in fields {
             let slots = self.slots.get(name).map_or(&[][..], Vec::as_slice);
@@ -158,7 +183,11 @@ impl RequestShape {
                         "a stored feature, which this model does not let callers set (overrides in version.toml)"
                             .to_owned(),
                     ),
-                    Slot::Stored { join, feature, value_type } => Value::from_json(value_type, json)
+                    Slot::Stored {
+                        join,
+                        feature,
+                        value_type,
+                    } => Value::from_json(value_type, json)
                         .map(|value| overrides.push(Override { join, feature, value }))
                         .map_err(|e| e.to_string()),
                 };
@@ -168,10 +197,16 @@ impl RequestShape {
             }
         }
         for key in self.keys.iter().filter(|k| !fields.contains_key(k.name.as_str())) {
-            problem(key.name.as_str(), "missing join key: send null if there is none".to_owned());
+            problem(
+                key.name.as_str(),
+                "missing join key: send null if there is none".to_owned(),
+            );
         }
         for field in self.request.iter().filter(|f| !fields.contains_key(f.name.as_str())) {
-            problem(field.name.as_str(), "missing request feature: send null if its value is not known".to_owned());
+            problem(
+                field.name.as_str(),
+                "missing request feature: send null if its value is not known".to_owned(),
+            );
         }
         Instance {
             keys: keys.into_iter().map(Option::flatten).collect(),
@@ -196,9 +231,10 @@ impl RequestShape {
     }
 
     fn hint(&self, name: &str) -> String {
-        let known = self.slots.iter().filter(|(_, slots)| {
-            self.overrides || slots.iter().any(|slot| !matches!(slot, Slot::Stored { .. }))
-        });
+        let known = self
+            .slots
+            .iter()
+            .filter(|(_, slots)| self.overrides || slots.iter().any(|slot| !matches!(slot, Slot::Stored { .. })));
         nearest::hint(name, known.map(|(name, _)| name.as_str()))
     }
 }
@@ -211,11 +247,14 @@ fn read_ids(json: Option<Json>, rows: Option<usize>, problems: &mut Vec<Problem>
     match json {
         None => None,
         Some(Json::Array(ids)) => {
-            if let Some(i) = ids.iter().position(|id| !(id.is_string() || id.is_i64() || id.is_u64())) {
+            if let Some(i) = ids
+                .iter()
+                .position(|id| !(id.is_string() || id.is_i64() || id.is_u64()))
+            {
                 return problem(format!("id {i} is neither a text nor a whole number"));
             }
             match rows {
-                Some(rows) if rows != ids.len() => problem(format!("{} ids for {rows} instances", ids.len())),
+                Some(rows) if rows != ids.len() => problem(format!("{} id(s) for {rows} instance(s)", ids.len())),
                 _ => Some(ids),
             }
         }
@@ -225,10 +264,19 @@ fn read_ids(json: Option<Json>, rows: Option<usize>, problems: &mut Vec<Problem>
 
 fn invalid_json(body: &[u8], error: &serde_json::Error) -> PredictError {
     // The error points at most a letter or two into the word.
-    let line = body.split(|b| *b == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let line = body
+        .split(|b| *b == b'\n')
+        .nth(error.line().saturating_sub(1))
+        .unwrap_or_default();
     let from = error.column().saturating_sub(3).min(line.len());
     let near = &line[from..line.len().min(from + 12)];
-    let names_nan = [&b"NaN"[..], b"nan", b"Infinity"].iter().any(|w| near.windows(w.len()).any(|part| part == *w));
-    let hint = if names_nan { ": JSON has no NaN or Infinity, send null" } else { "" };
+    let names_nan = [&b"NaN"[..], b"nan", b"Infinity"]
+        .iter()
+        .any(|w| near.windows(w.len()).any(|part| part == *w));
+    let hint = if names_nan {
+        ": JSON has no NaN or Infinity, send null"
+    } else {
+        ""
+    };
     PredictError::InvalidJson(format!("{error}{hint}"))
 }

@@ -64,7 +64,10 @@ impl App {
         let served = self.find(&asked).inspect_err(|_| meters::unknown_model())?;
         let model = &served.model;
         let budget = Budget::start(model.deadline);
-        let late = || PredictError::DeadlineExceeded { model: model.name.clone(), deadline: model.deadline };
+        let late = || PredictError::DeadlineExceeded {
+            model: model.name.clone(),
+            deadline: model.deadline,
+        };
         let outcome = tokio::time::timeout_at(budget.deadline().into(), self.answer(&served, asked, budget)).await;
         // Work that does not wait is not interrupted by the timeout, but an answer after the deadline is no answer.
         let outcome = match outcome {
@@ -86,7 +89,10 @@ impl App {
                 hint: nearest::hint(asked.model, self.models().iter().map(|(name, ..)| name.as_str())),
             }),
             Some((_, State::Refused(_))) => {
-                let name = asked.model.parse().map_err(|e| PredictError::Internal(format!("{e}")))?;
+                let name = asked
+                    .model
+                    .parse()
+                    .map_err(|e| PredictError::Internal(format!("{e}")))?;
                 Err(PredictError::NotLoaded(name))
             }
             Some((_, State::Serving(served))) => match asked.version {
@@ -121,8 +127,9 @@ impl App {
         }
 
         let rows = request.instances.iter().zip(&stored);
-        let mut planned: Vec<Planned> =
-            rows.map(|(instance, stored)| plan(served, instance, stored, (now, asked.explain))).collect();
+        let mut planned: Vec<Planned> = rows
+            .map(|(instance, stored)| plan(served, instance, stored, (now, asked.explain)))
+            .collect();
         ask_models(served, &mut planned, (now, budget), &mut stages).await?;
         stages.total = budget.elapsed();
         Ok(assemble_answer(model, request, &stored, planned, (now, stages)))
@@ -144,16 +151,28 @@ fn plan(served: &Served, instance: &Instance, stored: &[StoredRow], (now, explai
     if unavailable {
         degraded.push(Degraded::StoreUnavailable);
     }
-    let fallback = served.fallback.as_ref().filter(|_| model.settings.when_unavailable == WhenUnavailable::Fallback);
+    let fallback = served
+        .fallback
+        .as_ref()
+        .filter(|_| model.settings.when_unavailable == WhenUnavailable::Fallback);
     let plan = match fallback {
         Some(Fallback::Output(outputs)) if unavailable => {
             degraded.push(Degraded::FallbackOutput);
             Plan::Done(Ok(outputs.clone()))
         }
-        Some(Fallback::Model { model: fallback, request, .. }) if unavailable => {
+        Some(Fallback::Model {
+            model: fallback,
+            request,
+            ..
+        }) if unavailable => {
             degraded.push(Degraded::FallbackModel);
             let instance = carry(instance, request);
-            let parts = Parts { request: &instance.request, stored: &[], now, stale: Stale::Default };
+            let parts = Parts {
+                request: &instance.request,
+                stored: &[],
+                now,
+                stale: Stale::Default,
+            };
             let inputs = assemble(&fallback.service, parts);
             explain(fallback, &instance, &[], &inputs);
             row(fallback, &inputs).map_or_else(|e| Plan::Done(Err(e)), Plan::Fallback)
@@ -166,7 +185,12 @@ fn plan(served: &Served, instance: &Instance, stored: &[StoredRow], (now, explai
             }
         },
     };
-    Planned { plan, cache: CacheState::Off, degraded, explained }
+    Planned {
+        plan,
+        cache: CacheState::Off,
+        degraded,
+        explained,
+    }
 }
 
 /// The fallback's instance, made of what the request carries.
@@ -175,13 +199,17 @@ fn carry(instance: &Instance, request: &[Carried]) -> Instance {
         Carried::Request(index) => instance.request[index].clone(),
         Carried::Key(index) => instance.keys[index].clone().map(Value::from),
     };
-    Instance { keys: Vec::new(), request: request.iter().map(value).collect(), overrides: Vec::new() }
+    Instance {
+        keys: Vec::new(),
+        request: request.iter().map(value).collect(),
+        overrides: Vec::new(),
+    }
 }
 
 fn row(model: &Model, inputs: &[Assembled]) -> Result<InputRow, RowError> {
     InputRow::new(&model.signature, inputs).map_err(|(i, why)| RowError {
         code: "input_out_of_range",
-        message: format!("input `{}` {why}", model.service.inputs[i].name),
+        message: format!("input `{}` is {why}", model.service.inputs[i].name),
     })
 }
 
@@ -209,16 +237,23 @@ async fn ask_models(
         if rows.is_empty() {
             continue;
         }
-        let predicted = cache::predict(&Asking { model, now, budget }, rows, stages).await.map_err(|e| match e {
-            RunError::Overloaded => PredictError::Overloaded(served.model.name.clone()),
-            RunError::Failed(cause) => PredictError::Internal(cause),
-        })?;
+        let predicted = cache::predict(&Asking { model, now, budget }, rows, stages)
+            .await
+            .map_err(|e| match e {
+                RunError::Overloaded => PredictError::Overloaded(served.model.name.clone()),
+                RunError::Failed(cause) => PredictError::Internal(cause),
+            })?;
         let mut failed = 0;
         for (place, (outcome, state)) in places.into_iter().zip(predicted) {
             failed += usize::from(outcome.is_err());
             planned[place].cache = state;
             planned[place].plan = Plan::Done(outcome.map_or_else(
-                |message| Err(RowError { code: "model_failed", message }),
+                |message| {
+                    Err(RowError {
+                        code: "model_failed",
+                        message,
+                    })
+                },
                 |outputs| Ok(reorder(&outputs, order)),
             ));
         }
@@ -254,20 +289,32 @@ fn assemble_answer(
     };
     for (planned, stored) in planned.into_iter().zip(stored) {
         model.meters.cached(planned.cache);
-        planned.degraded.iter().for_each(|reason| model.meters.degraded(*reason));
+        planned
+            .degraded
+            .iter()
+            .for_each(|reason| model.meters.degraded(*reason));
         let (outputs, error) = match planned.plan {
             Plan::Done(Ok(outputs)) => (Some(outputs), None),
             Plan::Done(Err(error)) => (None, Some(error)),
             Plan::Model(_) | Plan::Fallback(_) => unreachable!("every planned row has been asked for"),
         };
         let schema = || Arc::clone(&model.output_schema);
-        answer.predictions.push(outputs.map(|outputs| Prediction { schema: schema(), outputs }));
+        answer.predictions.push(outputs.map(|outputs| Prediction {
+            schema: schema(),
+            outputs,
+        }));
         answer.rows.push(Row {
             prediction_id: prediction_id(now),
             id: ids.as_mut().and_then(Iterator::next),
             cache: planned.cache,
             degraded: planned.degraded,
-            features: model.service.joins.iter().zip(stored).map(|(j, row)| (j.alias.clone(), status(row, now))).collect(),
+            features: model
+                .service
+                .joins
+                .iter()
+                .zip(stored)
+                .map(|(j, row)| (j.alias.clone(), status(row, now)))
+                .collect(),
             error,
             explained: planned.explained,
         });

@@ -114,7 +114,11 @@ pub(crate) fn required(name: &str) -> String {
 
 /// A URL at which nobody answers.
 pub(crate) fn nobody() -> RedisUrl {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     format!("redis://127.0.0.1:{port}").parse().unwrap()
 }
 
@@ -128,7 +132,11 @@ impl Bench {
         let project = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
         fs::create_dir(dir.path().join("features")).unwrap();
         fs::create_dir(dir.path().join("models")).unwrap();
-        fs::write(dir.path().join("features/all.toml"), DEFINITIONS.replace("PROJECT", &project)).unwrap();
+        fs::write(
+            dir.path().join("features/all.toml"),
+            DEFINITIONS.replace("PROJECT", &project),
+        )
+        .unwrap();
         let definitions = definitions::load(&dir.path().join("features")).unwrap();
         let redis: RedisUrl = required("LARDER_TEST_REDIS_URL").parse().unwrap();
         let settings = Settings {
@@ -140,7 +148,12 @@ impl Bench {
             max_instances: 5.try_into().unwrap(),
             limits: Settings::LIMITS,
         };
-        Self { dir, definitions, settings, clock: Arc::new(ManualClock::new(now())) }
+        Self {
+            dir,
+            definitions,
+            settings,
+            clock: Arc::new(ManualClock::new(now())),
+        }
     }
 
     /// Puts a model into the repository, made of one of tests/models.
@@ -149,7 +162,9 @@ impl Bench {
         fs::create_dir_all(dir.join("1")).unwrap();
         fs::write(dir.join("model.toml"), model).unwrap();
         fs::write(dir.join("1/version.toml"), version).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(format!("{onnx}.onnx"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/models")
+            .join(format!("{onnx}.onnx"));
         fs::copy(source, dir.join("1/model.onnx")).unwrap();
         self
     }
@@ -178,16 +193,38 @@ impl Bench {
     pub(crate) async fn row(&self, carrier: &str, age_s: u32, late_rate: Option<f64>, arrivals: Option<i64>) {
         let view = self.definitions.view("ops").unwrap();
         let at = now().minus(feature_defs::time::Span::from_secs(age_s));
-        let header = Header { event: at, created: None, as_of: now() };
+        let header = Header {
+            event: at,
+            created: None,
+            as_of: now(),
+        };
         let values = vec![late_rate.map(Value::Float64), arrivals.map(Value::Int64)];
         let mut blob = Vec::new();
         codec::encode(&view.schema, header, &Body::Values(values), &mut blob);
         let join_key = "carrier".parse().unwrap();
         let key = EntityKey::new([(&join_key, &KeyValue::String(carrier.to_owned()))]);
         let redis: RedisUrl = required("LARDER_TEST_REDIS_URL").parse().unwrap();
-        let writer = OnlineStore::open(&redis, self.definitions.project.clone()).unwrap().writer();
+        let writer = OnlineStore::open(&redis, self.definitions.project.clone())
+            .unwrap()
+            .writer();
         writer.put_schema(view).await.unwrap();
-        writer.write(&view.name, Guard::EventThenCreated, &[(key, blob)]).await.unwrap();
+        writer
+            .write(&view.name, Guard::EventThenCreated, &[(key, blob)])
+            .await
+            .unwrap();
+    }
+
+    /// The environment of a command that uses this bench.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            (
+                "LARDER_FEATURES",
+                self.dir.path().join("features").display().to_string(),
+            ),
+            ("LARDER_MODELS", self.models().display().to_string()),
+            ("LARDER_ONNXRUNTIME", required("LARDER_ONNXRUNTIME")),
+            ("LARDER_REDIS_URL", required("LARDER_TEST_REDIS_URL")),
+        ]
     }
 
     pub(crate) fn load(&self) -> Result<Arc<App>, LoadError> {
@@ -210,19 +247,34 @@ pub(crate) async fn explain(app: &App, model: &str, instances: Json) -> Json {
 }
 
 pub(crate) async fn refused(app: &App, model: &str, body: &str) -> PredictError {
-    let asked = Asked { model, version: None, body: body.as_bytes(), explain: Explain::No };
+    let asked = Asked {
+        model,
+        version: None,
+        body: body.as_bytes(),
+        explain: Explain::No,
+    };
     app.predict(asked).await.unwrap_err()
 }
 
 pub(crate) async fn ask(app: &App, model: &str, instances: Json, explain: Explain) -> Result<Json, PredictError> {
     let body = json!({ "instances": instances }).to_string();
-    let asked = Asked { model, version: None, body: body.as_bytes(), explain };
-    app.predict(asked).await.map(|answer| serde_json::to_value(answer).unwrap())
+    let asked = Asked {
+        model,
+        version: None,
+        body: body.as_bytes(),
+        explain,
+    };
+    app.predict(asked)
+        .await
+        .map(|answer| serde_json::to_value(answer).unwrap())
 }
 
 /// How often a model has run.
 pub(crate) fn runs(model: &str) -> u64 {
     let rendered = service::telemetry::metrics_handle().render();
     let line = format!("larder_prediction_model_run_seconds_count{{model=\"{model}\"}} ");
-    rendered.lines().find_map(|l| l.strip_prefix(&line)).map_or(0, |n| n.parse().unwrap())
+    rendered
+        .lines()
+        .find_map(|l| l.strip_prefix(&line))
+        .map_or(0, |n| n.parse().unwrap())
 }

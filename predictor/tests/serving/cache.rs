@@ -1,7 +1,7 @@
 //! The prediction cache: two tiers, one run for equal rows, harmless when its Redis is away.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -25,30 +25,46 @@ async fn a_changed_feature_is_another_key_and_the_old_value_hits_again() {
     for (age, late_rate) in [(30, 0.25), (20, 0.5), (10, 0.25)] {
         bench.row("UA", age, Some(late_rate), Some(1)).await;
         let answer = predict(&app, "m", instance.clone()).await;
-        told.push((answer["predictions"][0]["y"].as_f64().unwrap(), answer["rows"][0]["cache"].clone()));
+        told.push((
+            answer["predictions"][0]["y"].as_f64().unwrap(),
+            answer["rows"][0]["cache"].clone(),
+        ));
         let again = predict(&app, "m", instance.clone()).await;
         assert_eq!(again["rows"][0]["cache"], "hit_memory");
         assert_eq!(again["predictions"], answer["predictions"]);
     }
-    assert_eq!(told, [(203.5, json!("miss")), (206.0, json!("miss")), (203.5, json!("hit_memory"))]);
+    assert_eq!(
+        told,
+        [
+            (203.5, json!("miss")),
+            (206.0, json!("miss")),
+            (203.5, json!("hit_memory"))
+        ]
+    );
 }
 
 #[tokio::test]
 async fn predictors_share_the_second_tier() {
-    let bench = Bench::new().model("m", "request_only", &redis_tier(), &NUMBER.replace("float32", "float64"));
+    let bench = Bench::new().model(
+        "m",
+        "request_only",
+        &redis_tier(),
+        &NUMBER.replace("float32", "float64"),
+    );
     let instance = json!([{ "x": fresh() }]);
     let first = predict(&bench.app(), "m", instance.clone()).await;
     assert_eq!(first["rows"][0]["cache"], "miss");
-    let other = bench.app();
-    // The first one writes in the background.
-    let answer = loop {
-        let answer = predict(&bench.app(), "m", instance.clone()).await;
-        if answer["rows"][0]["cache"] == "hit_redis" {
-            break predict(&other, "m", instance.clone()).await;
-        }
+    // The first one writes in the background, and a predictor that has to connect first may not wait for that.
+    let give_up = Instant::now() + Duration::from_secs(20);
+    let (other, answer) = loop {
+        let other = bench.app();
+        let answer = predict(&other, "m", instance.clone()).await;
         assert_eq!(answer["predictions"], first["predictions"]);
+        if answer["rows"][0]["cache"] == "hit_redis" {
+            break (other, answer);
+        }
+        assert!(Instant::now() < give_up, "nothing was shared");
     };
-    assert_eq!(answer["rows"][0]["cache"], "hit_redis");
     assert_eq!(answer["predictions"], first["predictions"]);
     assert_eq!(predict(&other, "m", instance).await["rows"][0]["cache"], "hit_memory");
 }
@@ -56,12 +72,18 @@ async fn predictors_share_the_second_tier() {
 #[tokio::test]
 async fn without_its_redis_the_model_runs_and_that_is_all() {
     let model = redis_tier().replace("20s", "2s");
-    let app = Bench::new().model("m", "picky", &model, NUMBER).cache_at(nobody()).app();
+    let app = Bench::new()
+        .model("m", "picky", &model, NUMBER)
+        .cache_at(nobody())
+        .app();
     let answer = predict(&app, "m", json!([{ "x": 2 }])).await;
     assert_eq!(answer["predictions"], json!([{ "y": 2.5 }]));
     assert_eq!(answer["rows"][0]["cache"], "miss");
     assert_eq!(answer["rows"][0]["degraded"], json!([]));
-    assert_eq!(predict(&app, "m", json!([{ "x": 2 }])).await["rows"][0]["cache"], "hit_memory");
+    assert_eq!(
+        predict(&app, "m", json!([{ "x": 2 }])).await["rows"][0]["cache"],
+        "hit_memory"
+    );
 }
 
 #[tokio::test]
@@ -85,7 +107,10 @@ async fn equal_rows_at_the_same_time_run_once() {
         })
         .collect();
     for answer in asking {
-        assert_eq!(answer.await.unwrap()["predictions"], json!([{ "y": 3.0 }, { "y": 3.0 }]));
+        assert_eq!(
+            answer.await.unwrap()["predictions"],
+            json!([{ "y": 3.0 }, { "y": 3.0 }])
+        );
     }
     assert_eq!(runs("together"), 1);
 }
@@ -104,7 +129,10 @@ async fn when_the_one_that_runs_is_cancelled_the_others_are_answered() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     first.abort();
     for answer in others {
-        let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.expect("nobody hangs").unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(20), answer)
+            .await
+            .expect("nobody hangs")
+            .unwrap();
         assert_eq!(answer["predictions"], json!([{ "y": 3.0 }]));
     }
     assert_eq!(runs("cancelled"), 1, "one of the others took over, and ran for all");

@@ -6,11 +6,15 @@ use crate::bench::{Bench, LINEAR, PATIENT, explain, predict};
 
 #[tokio::test]
 async fn every_input_is_shown_in_order() {
-    let bench =
-        Bench::new().model("m", "linear", PATIENT, &LINEAR.replace("\"full\"", "\"defaults\""));
+    let bench = Bench::new().model("m", "linear", PATIENT, &LINEAR.replace("\"full\"", "\"defaults\""));
     bench.row("UA", 1, None, Some(3)).await;
     let app = bench.app();
-    let answer = explain(&app, "m", json!([{ "carrier": "UA", "minute": 1 }, { "carrier": "XX", "minute": null }])).await;
+    let answer = explain(
+        &app,
+        "m",
+        json!([{ "carrier": "UA", "minute": 1 }, { "carrier": "XX", "minute": null }]),
+    )
+    .await;
     let inputs = answer["rows"][0]["inputs"].as_object().unwrap();
     assert_eq!(inputs.keys().collect::<Vec<_>>(), ["minute", "ops__late_rate", "busy"]);
     assert_eq!(

@@ -10,11 +10,18 @@ use tower::ServiceExt;
 use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, REQUEST_ONLY};
 
 async fn call(app: &Arc<App>, method: &str, path: &str, body: &str) -> (u16, Json) {
-    let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned())).unwrap();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Body::from(body.to_owned()))
+        .unwrap();
     let response = app.router().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()))
+    (
+        status,
+        serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()),
+    )
 }
 
 #[tokio::test]
@@ -42,7 +49,11 @@ async fn paths_lead_where_they_should() {
         ("GET", "/v2", 404, "unknown_path"),
     ] {
         let (got, body) = call(&app, method, path, good).await;
-        assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{method} {path}: {body}");
+        assert_eq!(
+            (got, body["code"].as_str()),
+            (status, Some(code)),
+            "{method} {path}: {body}"
+        );
     }
     let large = format!(r#"{{"instances":[{{"x":1}}],"ids":["{}"]}}"#, "a".repeat(5 << 20));
     let (status, body) = call(&app, "POST", "/v1/models/m:predict", &large).await;
@@ -60,16 +71,98 @@ async fn models_say_what_they_take_or_why_they_are_refused() {
     assert_eq!(status, 200);
     assert_eq!(one["versions"][0]["sha256"].as_str().map(str::len), Some(64));
     one["versions"][0]["sha256"] = "…".into();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&one).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&one).unwrap(), @r#"
+    {
+      "name": "m",
+      "state": "serving",
+      "versions": [
+        {
+          "version": "1",
+          "state": "serving",
+          "sha256": "…"
+        }
+      ],
+      "feature_service": "full",
+      "signature": {
+        "keys": [
+          {
+            "name": "carrier",
+            "type": "string"
+          }
+        ],
+        "request": [
+          {
+            "name": "minute",
+            "type": "int64"
+          }
+        ],
+        "inputs": [
+          {
+            "name": "minute",
+            "type": "int64",
+            "tensor_type": "float32",
+            "default": null
+          },
+          {
+            "name": "ops__late_rate",
+            "type": "float64",
+            "tensor_type": "float32",
+            "default": null
+          },
+          {
+            "name": "busy",
+            "type": "float64",
+            "tensor_type": "float32",
+            "default": null
+          }
+        ],
+        "outputs": [
+          {
+            "name": "y",
+            "type": "float32"
+          }
+        ]
+      },
+      "deadline_ms": 50,
+      "cache": "memory",
+      "fallback": {
+        "model": "base",
+        "version": "1"
+      }
+    }
+    "#);
     let (_, all) = call(&app, "GET", "/v1/models", "").await;
-    let states: Vec<_> = all["models"].as_array().unwrap().iter().map(|m| (&m["name"], &m["state"])).collect();
+    let states: Vec<_> = all["models"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| (&m["name"], &m["state"]))
+        .collect();
     let (serving, refused) = ("serving".into(), "refused".into());
-    assert_eq!(states, [(&"base".into(), &serving), (&"broken".into(), &refused), (&"m".into(), &serving)]);
-    assert!(all["models"][1]["reasons"][0].as_str().unwrap().contains("feeds one tensor `features`"), "{all}");
+    assert_eq!(
+        states,
+        [
+            (&"base".into(), &serving),
+            (&"broken".into(), &refused),
+            (&"m".into(), &serving)
+        ]
+    );
+    assert!(
+        all["models"][1]["reasons"][0]
+            .as_str()
+            .unwrap()
+            .contains("feeds one tensor `features`"),
+        "{all}"
+    );
 
     let (status, ready) = call(&app, "GET", "/health/ready", "").await;
     assert_eq!((status, &ready["ready"]), (200, &true.into()));
-    let broken = ready["checks"].as_array().unwrap().iter().find(|c| c["name"] == "model broken").unwrap();
+    let broken = ready["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["name"] == "model broken")
+        .unwrap();
     assert_eq!(broken["ok"], false);
     assert_eq!(call(&app, "GET", "/health/live", "").await.0, 200);
 }
@@ -77,7 +170,13 @@ async fn models_say_what_they_take_or_why_they_are_refused() {
 #[tokio::test]
 async fn metrics_tell_stages_rows_and_errors() {
     let app = Bench::new().model("measured", "picky", PATIENT, NUMBER).app();
-    call(&app, "POST", "/v1/models/measured:predict", r#"{"instances":[{"x":1},{"x":9}]}"#).await;
+    call(
+        &app,
+        "POST",
+        "/v1/models/measured:predict",
+        r#"{"instances":[{"x":1},{"x":9}]}"#,
+    )
+    .await;
     call(&app, "POST", "/v1/models/measured:predict", "{}").await;
     let (_, metrics) = call(&app, "GET", "/metrics", "").await;
     let metrics = metrics.as_str().unwrap();

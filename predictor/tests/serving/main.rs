@@ -3,6 +3,7 @@
 mod bench;
 
 mod cache;
+mod commands;
 mod explain;
 mod http;
 mod load;

@@ -20,8 +20,18 @@ fn with(policy: &str) -> String {
 fn bench() -> Bench {
     Bench::new()
         .model("base", "request_only", "deadline = \"200ms\"", REQUEST_ONLY)
-        .model("by_model", "linear", "deadline = \"200ms\"\nfallback = { model = \"base\" }", &with("fallback"))
-        .model("by_output", "linear", "deadline = \"200ms\"\nfallback = { output = { y = 0.125 } }", &with("fallback"))
+        .model(
+            "by_model",
+            "linear",
+            "deadline = \"200ms\"\nfallback = { model = \"base\" }",
+            &with("fallback"),
+        )
+        .model(
+            "by_output",
+            "linear",
+            "deadline = \"200ms\"\nfallback = { output = { y = 0.125 } }",
+            &with("fallback"),
+        )
         .model("by_default", "linear", "deadline = \"200ms\"", &with("default"))
         .model("reject", "linear", "deadline = \"200ms\"", &with("reject"))
 }
@@ -31,18 +41,36 @@ async fn outage(bench: Bench) {
     let instances = json!([{ "carrier": "UA", "minute": 3 }]);
     let expected = [
         ("by_model", -3.0, json!(["store_unavailable", "fallback_model"]), "miss"),
-        ("by_model", -3.0, json!(["store_unavailable", "fallback_model"]), "hit_memory"),
-        ("by_output", 0.125, json!(["store_unavailable", "fallback_output"]), "off"),
+        (
+            "by_model",
+            -3.0,
+            json!(["store_unavailable", "fallback_model"]),
+            "hit_memory",
+        ),
+        (
+            "by_output",
+            0.125,
+            json!(["store_unavailable", "fallback_output"]),
+            "off",
+        ),
         ("by_default", 3.0 - 10.0 - 100.0, json!(["store_unavailable"]), "miss"),
     ];
     for (model, y, degraded, cache) in expected {
         let started = Instant::now();
         let answer = explain(&app, model, instances.clone()).await;
-        assert!(started.elapsed() < Duration::from_millis(200) + NOISE, "{model} took {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_millis(200) + NOISE,
+            "{model} took {:?}",
+            started.elapsed()
+        );
         assert_eq!(answer["predictions"], json!([{ "y": y }]), "{model}");
         assert_eq!(answer["model_name"], model);
         let row = &answer["rows"][0];
-        assert_eq!((&row["degraded"], row["cache"].as_str()), (&degraded, Some(cache)), "{model}");
+        assert_eq!(
+            (&row["degraded"], row["cache"].as_str()),
+            (&degraded, Some(cache)),
+            "{model}"
+        );
         assert_eq!(row["features"]["ops"]["status"], Status::Unavailable.name());
     }
     let error = ask(&app, "reject", instances, Explain::No).await.unwrap_err();
@@ -64,9 +92,15 @@ async fn a_redis_that_hangs_is_answered_as_policy_says_within_the_deadline() {
 #[tokio::test]
 async fn only_rows_that_need_it_fall_back() {
     let app = bench().features_at(nobody()).app();
-    // Nothing is asked of the store for a null join key.
-    let answer = predict(&app, "by_model", json!([{ "carrier": null, "minute": 3 }])).await;
-    assert_eq!(answer["predictions"].as_array().unwrap().len(), 1);
+    // A null join key has no row, whatever the store would say.
+    let instances = json!([{ "carrier": null, "minute": 3 }, { "carrier": "UA", "minute": 3 }]);
+    let answer = predict(&app, "by_model", instances).await;
+    assert_eq!(
+        answer["predictions"],
+        json!([{ "y": 3.0 - 10.0 - 100.0 }, { "y": -3.0 }])
+    );
+    assert_eq!(answer["rows"][0]["degraded"], json!([]));
+    assert_eq!(answer["rows"][0]["features"]["ops"]["status"], "NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +109,11 @@ async fn a_slow_model_is_a_missed_deadline_and_is_stopped() {
     for x in 0..20 {
         let started = Instant::now();
         let error = ask(&app, "slow", json!([{ "x": x }]), Explain::No).await.unwrap_err();
-        assert!(started.elapsed() < Duration::from_millis(20) + NOISE, "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_millis(20) + NOISE,
+            "{:?}",
+            started.elapsed()
+        );
         assert_eq!(error.to_string(), "no answer within the deadline of model `slow`, 20ms");
     }
 }

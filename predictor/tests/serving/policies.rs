@@ -20,7 +20,10 @@ async fn a_value_as_old_as_its_ttl_is_treated_as_policy_says() {
     let instances = json!([{ "carrier": "UA", "minute": 1 }, { "carrier": "DL", "minute": 1 }]);
 
     let answer = predict(&app, "plain", instances.clone()).await;
-    assert_eq!(answer["predictions"], json!([{ "y": 1.0 - 10.0 - 100.0 }, { "y": 1.0 + 2.5 + 600.0 }]));
+    assert_eq!(
+        answer["predictions"],
+        json!([{ "y": 1.0 - 10.0 - 100.0 }, { "y": 1.0 + 2.5 + 600.0 }])
+    );
     assert_eq!(answer["rows"][0]["features"]["ops"]["status"], "OUTSIDE_MAX_AGE");
     assert_eq!(answer["rows"][0]["features"]["ops"]["age_ms"], 3_600_000);
     assert_eq!(answer["rows"][0]["degraded"], json!([]));
@@ -38,16 +41,26 @@ async fn a_value_as_old_as_its_ttl_is_treated_as_policy_says() {
 #[tokio::test]
 async fn a_missing_row_is_a_default_or_a_reason_to_reject() {
     let defaults = LINEAR.replace("\"full\"", "\"defaults\"");
-    let bench = Bench::new()
-        .model("defaults", "linear", PATIENT, &defaults)
-        .model("reject", "linear", PATIENT, &with("when_missing = \"reject\""));
+    let bench = Bench::new().model("defaults", "linear", PATIENT, &defaults).model(
+        "reject",
+        "linear",
+        PATIENT,
+        &with("when_missing = \"reject\""),
+    );
     bench.row("UA", 1, None, Some(3)).await;
     let app = bench.app();
     let instances = json!([{ "carrier": "UA", "minute": 1 }, { "carrier": "XX", "minute": 1 }]);
     let answer = predict(&app, "defaults", instances.clone()).await;
-    assert_eq!(answer["predictions"], json!([{ "y": 1.0 + 5.0 + 600.0 }, { "y": 1.0 + 5.0 + 700.0 }]));
+    assert_eq!(
+        answer["predictions"],
+        json!([{ "y": 1.0 + 5.0 + 600.0 }, { "y": 1.0 + 5.0 + 700.0 }])
+    );
     let answer = predict(&app, "reject", instances).await;
-    assert_eq!(answer["predictions"], json!([{ "y": 1.0 - 10.0 + 600.0 }, null]), "a null is not a missing row");
+    assert_eq!(
+        answer["predictions"],
+        json!([{ "y": 1.0 - 10.0 + 600.0 }, null]),
+        "a null is not a missing row"
+    );
     assert_eq!(answer["rows"][1]["error"]["code"], "feature_missing");
 }
 
@@ -81,7 +94,10 @@ async fn overrides_stand_in_for_stored_values_and_are_shown() {
     assert_eq!(rows[0]["inputs"]["ops__late_rate"]["origin"], "override");
     assert_eq!(rows[1]["read_by_derived"]["ops__arrivals"]["origin"], "override");
     assert_eq!(rows[1]["read_by_derived"]["ops__arrivals"]["status"], "NULL_VALUE");
-    assert_eq!(rows[2]["features"]["ops"]["status"], "OUTSIDE_MAX_AGE", "what the store had stays visible");
+    assert_eq!(
+        rows[2]["features"]["ops"]["status"], "OUTSIDE_MAX_AGE",
+        "what the store had stays visible"
+    );
     assert_eq!(rows[2]["read_by_derived"]["ops__arrivals"]["status"], "OUTSIDE_MAX_AGE");
     assert_eq!(rows[3]["inputs"]["ops__late_rate"]["status"], "NOT_FOUND");
 }

@@ -21,17 +21,41 @@ async fn stored_request_and_derived_features_meet_in_one_tensor() {
         ]),
     )
     .await;
-    let y: Vec<_> = answer["predictions"].as_array().unwrap().iter().map(|p| p["y"].as_f64().unwrap()).collect();
-    assert_eq!(y, [7.0 + 2.5 + 600.0, 7.0 - 10.0 + 200.0, 7.0 - 10.0 - 100.0, -1.0 - 10.0 - 100.0]);
+    let y: Vec<_> = answer["predictions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["y"].as_f64().unwrap())
+        .collect();
+    assert_eq!(
+        y,
+        [
+            7.0 + 2.5 + 600.0,
+            7.0 - 10.0 + 200.0,
+            7.0 - 10.0 - 100.0,
+            -1.0 - 10.0 - 100.0
+        ]
+    );
     assert_eq!(answer["model_version"], "1");
-    let found: Vec<_> = answer["rows"].as_array().unwrap().iter().map(|r| r["features"]["ops"].clone()).collect();
+    let found: Vec<_> = answer["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["features"]["ops"].clone())
+        .collect();
     assert_eq!(
         found[0],
         json!({ "status": "PRESENT", "event_timestamp": "2013-11-05T16:29:00Z", "age_ms": 60_000 })
     );
-    assert_eq!(found[1]["status"], "PRESENT", "the null is a feature's, the row is there");
+    assert_eq!(
+        found[1]["status"], "PRESENT",
+        "the null is a feature's, the row is there"
+    );
     for row in &found[2..] {
-        assert_eq!(*row, json!({ "status": "NOT_FOUND", "event_timestamp": null, "age_ms": null }));
+        assert_eq!(
+            *row,
+            json!({ "status": "NOT_FOUND", "event_timestamp": null, "age_ms": null })
+        );
     }
     for row in answer["rows"].as_array().unwrap() {
         assert_eq!(row["degraded"], json!([]));
@@ -67,7 +91,12 @@ async fn each_input_has_a_tensor_of_its_own_type() {
 #[tokio::test]
 async fn a_row_the_model_fails_on_leaves_its_neighbours_alone() {
     let app = Bench::new().model("picky", "picky", PATIENT, NUMBER).app();
-    let answer = predict(&app, "picky", json!([{ "x": 0 }, { "x": 9 }, { "x": 2 }, { "x": 9 }, { "x": 1 }])).await;
+    let answer = predict(
+        &app,
+        "picky",
+        json!([{ "x": 0 }, { "x": 9 }, { "x": 2 }, { "x": 9 }, { "x": 1 }]),
+    )
+    .await;
     assert_eq!(
         answer["predictions"],
         json!([{ "y": 0.5 }, null, { "y": 2.5 }, null, { "y": 1.5 }])
@@ -75,7 +104,10 @@ async fn a_row_the_model_fails_on_leaves_its_neighbours_alone() {
     for failed in [1, 3] {
         let error = &answer["rows"][failed]["error"];
         assert_eq!(error["code"], "model_failed");
-        assert!(error["message"].as_str().unwrap().contains("out of data bounds"), "{error}");
+        assert!(
+            error["message"].as_str().unwrap().contains("out of data bounds"),
+            "{error}"
+        );
     }
     assert_eq!(answer["rows"][0].get("error"), None);
     let again = predict(&app, "picky", json!([{ "x": 0 }, { "x": 9 }])).await;
@@ -87,7 +119,12 @@ async fn a_row_the_model_fails_on_leaves_its_neighbours_alone() {
 async fn ids_come_back_and_ours_are_unique() {
     let app = Bench::new().model("picky", "picky", PATIENT, NUMBER).app();
     let body = r#"{"instances":[{"x":0},{"x":1}],"ids":["a",7]}"#;
-    let asked = predictor::Asked { model: "picky", version: Some("1"), body: body.as_bytes(), explain: predictor::Explain::No };
+    let asked = predictor::Asked {
+        model: "picky",
+        version: Some("1"),
+        body: body.as_bytes(),
+        explain: predictor::Explain::No,
+    };
     let answer = app.predict(asked).await.unwrap();
     assert_eq!(answer.rows[0].id, Some(json!("a")));
     assert_eq!(answer.rows[1].id, Some(json!(7)));

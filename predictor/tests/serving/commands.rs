@@ -1,0 +1,141 @@
+//! The program from the shell.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+
+use crate::bench::{Bench, LINEAR, PATIENT, REQUEST_ONLY};
+
+fn predictor(bench: &Bench) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_predictor"));
+    command.envs(bench.environment()).env_remove("LARDER_LOG");
+    command
+}
+
+fn bench() -> Bench {
+    let model = format!("{PATIENT}fallback = {{ model = \"base\" }}\n");
+    Bench::new()
+        .model("base", "request_only", PATIENT, REQUEST_ONLY)
+        .model("m", "linear", &model, &LINEAR.replace("\"full\"", "\"defaults\""))
+        .model("broken", "picky", PATIENT, LINEAR)
+}
+
+fn told(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn check_prints_the_signature_or_the_reasons() {
+    let bench = bench();
+    let good = predictor(&bench)
+        .arg("check")
+        .arg(bench.models().join("m"))
+        .output()
+        .unwrap();
+    let (code, out, err) = told(&good);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(out, @r"
+    model m version 1 fits feature service defaults
+    request:
+      carrier string (join key)
+      minute int64
+    inputs:
+      minute int64 -> float32 tensor
+      ops__late_rate float64 -> float32 tensor, default 0.5
+      busy float64 -> float32 tensor, default 7.0
+    outputs:
+      y float32
+    fallback: model base version 1
+    ");
+    let bad = predictor(&bench)
+        .arg("check")
+        .arg(bench.models().join("broken"))
+        .output()
+        .unwrap();
+    let (code, out, err) = told(&bad);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    insta::assert_snapshot!(err, @r"
+    model `broken` is refused:
+      - version.toml feeds one tensor `features`, but the model takes `x` (float32 [-1, 1])
+      - output `y` is tensor `scores`, but the model gives `y` (float32 [-1, 1])
+    predictor: model `broken` cannot be served
+    ");
+}
+
+#[tokio::test]
+async fn predict_explains_one_prediction() {
+    let bench = bench();
+    let good = predictor(&bench)
+        .args(["predict", "m", "carrier=nobody", "minute="])
+        .output()
+        .unwrap();
+    let (code, out, err) = told(&good);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(out, @r"
+    model m version 1
+      y = 704.0
+    cache: miss
+    views:
+      ops: NOT_FOUND
+    inputs:
+      minute = null (request, NULL_VALUE)
+      ops__late_rate = 0.5 (stored, NOT_FOUND, default)
+      busy = 7.0 (derived, NULL_VALUE, default)
+    read by derived features:
+      ops__arrivals = null (stored, NOT_FOUND)
+    ");
+    let bad = predictor(&bench).args(["predict", "m", "carier=UA"]).output().unwrap();
+    let (code, out, err) = told(&bad);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    insta::assert_snapshot!(err, @r"
+    predictor: 3 problems:
+      - `carier`: unknown field; did you mean `carrier`?
+      - `carrier`: missing join key: send null if there is none
+      - `minute`: missing request feature: send null if its value is not known
+    ");
+    let usage = predictor(&bench).args(["predict"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn serve_answers_and_stops_at_sigterm() {
+    let bench = bench();
+    let mut server = predictor(&bench)
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended before it listened");
+        if let Some((_, address)) = line.trim_end().split_once("listening at http://") {
+            break address.to_owned();
+        }
+    };
+    let body = r#"{"instances":[{"minute":4}]}"#;
+    let mut stream = TcpStream::connect(&address).unwrap();
+    write!(
+        stream,
+        "POST /v1/models/base:predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.contains(r#""predictions":[{"y":-4.0}]"#),
+        "{answer}"
+    );
+    assert!(
+        Command::new("kill")
+            .arg(server.id().to_string())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{rest}");
+}

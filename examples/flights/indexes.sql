@@ -19,6 +19,7 @@ CREATE INDEX IF NOT EXISTS flight_arrived_ingested ON flights.flight_arrived (in
 CREATE INDEX IF NOT EXISTS weather_event    ON flights.weather (event_ts);
 CREATE INDEX IF NOT EXISTS weather_ingested ON flights.weather (ingested_at);
 
+CREATE INDEX IF NOT EXISTS plane_tailnum    ON flights.plane (tailnum, registered_at);
 CREATE INDEX IF NOT EXISTS plane_registered ON flights.plane (registered_at);
 CREATE INDEX IF NOT EXISTS plane_ingested   ON flights.plane (ingested_at);
 

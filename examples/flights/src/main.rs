@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
-use feature_defs::time::{Clock, Span, SystemClock, Timestamp};
+use clap::{Args, Parser, Subcommand};
+use feature_defs::time::{Clock, SystemClock, Timestamp};
 use flights::{Dataset, Ingested, LabelRange, Moment, Replay, Shift, write_labels};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// Every flight out of New York in 2013, happening again.
 #[derive(Parser)]
 #[command(version)]
-struct Args {
+struct Arguments {
     /// Where flights.csv, weather.csv, planes.csv, airports.csv and airlines.csv are; `fetch.py` gets them
     #[arg(long, env = "LARDER_FLIGHTS_DATA")]
     data: PathBuf,
@@ -24,126 +24,105 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Load the tables: what is known beforehand, and all events up to a moment of 2013
-    Load {
-        /// The Postgres database; its schema `flights` is used
-        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-        database_url: String,
-        /// Leave out events up to this moment of 2013
-        #[arg(long)]
-        after: Option<Timestamp>,
-        /// The last moment of 2013 whose events are loaded
-        #[arg(long, default_value = "2014-01-03T00:00:00Z")]
-        until: Timestamp,
-        /// Move all times so that `until` is now; without it, 2013 stays 2013
-        #[arg(long)]
-        now: bool,
-        /// Remove what is in the schema `flights` first
-        #[arg(long)]
-        replace: bool,
-        /// Leave out the last of them, such as 1h: `feed` brings them later
-        #[arg(long, value_name = "TIME", default_value = "0s")]
-        withhold: Span,
-    },
-    /// Go on where `load` ended: insert the events that have happened since, then later ones at their own time
-    Feed {
-        /// The Postgres database that was loaded
-        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-        database_url: String,
-        /// Stop when all that has happened is there
-        #[arg(long)]
-        once: bool,
-    },
-    /// Print what an application asks the predictor about a flight, moved as the loaded ones are
-    Instance {
-        /// The flight's number in the data, as in `flight_id`
-        flight_id: i64,
-        /// The Postgres database that was loaded
-        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-        database_url: String,
-    },
+    /// Load the tables: what is known beforehand, and events up to a moment of 2013
+    Load(LoadArguments),
     /// Write the labels of a training set: when to predict, join keys, request features, and what came of the flight
-    Labels {
-        /// The first scheduled departure
-        #[arg(long, default_value = "2013-01-29T05:00:00Z")]
-        from: Timestamp,
-        /// The end of scheduled departures
-        #[arg(long, default_value = "2014-01-01T05:00:00Z")]
-        until: Timestamp,
-        /// Look features up as of the full hour before each prediction, as an hourly materialization leaves them
-        #[arg(long)]
-        hourly: bool,
-        /// The file to write
-        #[arg(long)]
-        out: PathBuf,
-    },
+    Labels(LabelsArguments),
+}
+
+#[derive(Args)]
+struct LoadArguments {
+    /// The Postgres database; its schema `flights` is used
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    /// Leave out events up to this moment of 2013
+    #[arg(long)]
+    after: Option<Timestamp>,
+    /// The last moment of 2013 whose events are loaded
+    #[arg(long, default_value = "2014-01-03T00:00:00Z")]
+    until: Timestamp,
+    /// Move all times so that `until` is now; without it, 2013 stays 2013
+    #[arg(long)]
+    now: bool,
+    /// Remove what is in the schema `flights` first
+    #[arg(long)]
+    replace: bool,
+    /// Go on after loading: insert later events at their own time until interrupted. Implies --now
+    #[arg(long)]
+    feed: bool,
+}
+
+#[derive(Args)]
+struct LabelsArguments {
+    /// The first scheduled departure
+    #[arg(long, default_value = "2013-01-29T05:00:00Z")]
+    from: Timestamp,
+    /// The end of scheduled departures
+    #[arg(long, default_value = "2014-01-01T05:00:00Z")]
+    until: Timestamp,
+    /// Look features up as of the full hour before each prediction, as an hourly materialization leaves them
+    #[arg(long)]
+    hourly: bool,
+    /// The file to write
+    #[arg(long)]
+    out: PathBuf,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let args = Args::parse();
-    let dataset = Dataset::read(&args.data)?;
-    match args.command {
-        Command::Load {
-            database_url,
-            until,
-            now,
-            replace,
-            withhold,
-        } => {
-            let pool = connect(&database_url).await?;
-            if replace {
-                Replay::remove(&pool).await?;
-            }
-            let shift = if now {
-                Shift::bringing(until, SystemClock.now())
-            } else {
-                Shift::NONE
-            };
-            let replay = Replay::new(dataset, shift, Ingested::AtInsertion);
-            let until = shift.apply(until.minus(withhold));
-            let loaded = replay.start(&pool, until).await?;
-            println!("{} events up to {until} are in schema `flights`", loaded.total());
-        }
-        Command::Feed { database_url, once } => {
-            let pool = connect(&database_url).await?;
-            let shift = Replay::loaded_shift(&pool).await?;
-            let replay = Replay::new(dataset, shift, Ingested::AtInsertion);
-            let (after, now) = (Replay::loaded_until(&pool).await?, SystemClock.now());
-            let loaded = replay.load(&pool, after, now).await?;
-            println!(
-                "{} flights left, {} arrived and {} were cancelled between {after} and {now}",
-                loaded.departures, loaded.arrivals, loaded.cancellations
-            );
-            if !once {
-                println!("feeding later events at their own time; Ctrl-C stops");
-                feed_until_interrupted(&replay, &pool, now).await?;
-            }
-        }
-        Command::Instance {
-            flight_id,
-            database_url,
-        } => {
-            let shift = Replay::loaded_shift(&connect(&database_url).await?).await?;
-            let mut flights = dataset.flights.iter();
-            let flight = flights.find(|flight| flight.id == flight_id);
-            let flight = flight.with_context(|| format!("there is no flight {flight_id}"))?;
-            println!("{}", serde_json::Value::from(flight.instance(shift)));
-        }
-        Command::Labels {
-            from,
-            until,
-            hourly,
-            out,
-        } => {
-            let moment = if hourly { Moment::HourBefore } else { Moment::Exact };
-            let file = File::create(&out).with_context(|| format!("creating {}", out.display()))?;
-            let mut file = BufWriter::new(file);
-            let rows = write_labels(&dataset, LabelRange { from, until }, moment, Shift::NONE, &mut file)?;
-            file.flush().with_context(|| format!("writing {}", out.display()))?;
-            println!("{rows} flights that arrived are in {}", out.display());
-        }
+    let arguments = Arguments::parse();
+    let dataset = Dataset::read(&arguments.data)?;
+    match arguments.command {
+        Command::Load(arguments) => load(dataset, arguments).await,
+        Command::Labels(arguments) => labels(&dataset, &arguments),
     }
+}
+
+async fn load(dataset: Dataset, arguments: LoadArguments) -> Result<()> {
+    let LoadArguments {
+        database_url,
+        after,
+        until,
+        now,
+        replace,
+        feed,
+    } = arguments;
+    let pool = connect(&database_url).await?;
+    if replace {
+        Replay::remove(&pool).await?;
+    }
+    let shift = if now || feed {
+        Shift::bringing(until, SystemClock.now())
+    } else {
+        Shift::NONE
+    };
+    let replay = Replay::new(dataset, shift, Ingested::AtInsertion);
+    let (after, until) = (
+        after.map_or(Replay::BEGINNING, |after| shift.apply(after)),
+        shift.apply(until),
+    );
+    let loaded = replay.start(&pool, after, until).await?;
+    println!("{} events up to {until} are new in schema `flights`", loaded.total());
+    if feed {
+        println!("feeding later events at their own time; Ctrl-C stops");
+        feed_until_interrupted(&replay, &pool, until).await?;
+    }
+    Ok(())
+}
+
+fn labels(dataset: &Dataset, arguments: &LabelsArguments) -> Result<()> {
+    let &LabelsArguments {
+        from,
+        until,
+        hourly,
+        ref out,
+    } = arguments;
+    let moment = if hourly { Moment::HourBefore } else { Moment::Exact };
+    let file = File::create(out).with_context(|| format!("creating {}", out.display()))?;
+    let mut file = BufWriter::new(file);
+    let rows = write_labels(dataset, LabelRange { from, until }, moment, Shift::NONE, &mut file)?;
+    file.flush().with_context(|| format!("writing {}", out.display()))?;
+    println!("{rows} flights that arrived are in {}", out.display());
     Ok(())
 }
 

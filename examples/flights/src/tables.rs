@@ -124,10 +124,16 @@ impl Tables<'_> {
         Ok(rows)
     }
 
-    pub(crate) fn scheduled(&self) -> Result<Rows> {
+    /// The timetable of departures after `after`.
+    pub(crate) fn scheduled(&self, after: Timestamp) -> Result<Rows> {
         let columns = OF_A_FLIGHT.into_iter().chain(["distance", "sched_dep", "sched_arr"]);
         let mut rows = Rows::new("flight_scheduled", columns, self.ingested);
-        for flight in &self.dataset.flights {
+        for flight in self
+            .dataset
+            .flights
+            .iter()
+            .filter(|flight| flight.scheduled_departure > after)
+        {
             let moments =
                 [flight.scheduled_departure, flight.scheduled_arrival].map(|at| self.shift.apply(at).to_string());
             let fields = of_a_flight(flight)

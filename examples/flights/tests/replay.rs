@@ -60,7 +60,7 @@ async fn events_are_loaded_once_and_none_ahead_of_time() {
     let replay = Replay::new(dataset(), Shift::NONE, Ingested::AtEvent);
     let (morning, noon) = (at("2013-01-02T14:00:00Z"), at("2013-01-02T17:00:00Z"));
 
-    let first = replay.start(&pool, morning).await.unwrap();
+    let first = replay.start(&pool, Replay::BEGINNING, morning).await.unwrap();
     assert_eq!((first.departures, first.cancellations), (1_062, 4));
     assert_eq!(
         number(&pool, "SELECT count(*) FROM flights.flight_scheduled").await,
@@ -79,14 +79,14 @@ async fn events_are_loaded_once_and_none_ahead_of_time() {
     );
 
     assert_eq!(
-        replay.start(&pool, morning).await.unwrap(),
+        replay.start(&pool, Replay::BEGINNING, morning).await.unwrap(),
         Loaded::default(),
         "again: nothing is missing"
     );
     let more = replay.load(&pool, morning, noon).await.unwrap();
     assert!(more.arrivals > 0 && more.observations == 9, "{more:?}");
     let other = Replay::new(dataset(), Shift::minutes(5), Ingested::AtInsertion)
-        .start(&pool, noon)
+        .start(&pool, Replay::BEGINNING, noon)
         .await
         .unwrap_err();
     assert!(other.to_string().contains("shifted by 0 minutes, not 5"), "{other}");
@@ -99,7 +99,7 @@ async fn the_feed_follows_its_clock() {
     let shift = Shift::minutes(60 * 24 * 365 * 13);
     let replay = Replay::new(dataset(), shift, Ingested::AtInsertion);
     let start = shift.apply(at("2013-01-01T12:00:00Z"));
-    replay.start(&pool, start).await.unwrap();
+    replay.start(&pool, Replay::BEGINNING, start).await.unwrap();
     let before = number(&pool, "SELECT count(*) FROM flights.flight_departed").await;
 
     let (clock, stop) = (

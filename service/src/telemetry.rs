@@ -1,5 +1,6 @@
 //! Logs and metrics: set up once per process, the same way in both servers.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use axum::Router;

@@ -1,1 +1,9 @@
-//! Being laid out.
+//! What the end-to-end tests stand on: databases and Redis servers of their own, and the flights, loaded.
+//!
+//! Everything here is real. `cargo xtask test` starts the servers and sets the variables that [`env`] reads.
+
+pub mod env;
+pub mod flights;
+pub mod postgres;
+pub mod python;
+pub mod redis_server;

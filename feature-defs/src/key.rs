@@ -104,7 +104,8 @@ pub fn value_key(project: &ProjectName, view: &ViewName, entity: &EntityKey) -> 
     format!("larder:{project}:{view}:{{{entity}}}")
 }
 
-/// The Redis key of a view's marker (JSON, see [`crate::serving::Marker`]).
+/// The Redis key of a view's marker: a hash whose field `json` holds a [`crate::serving::Marker`]; its other fields are the
+/// same as numbers, for comparing.
 pub fn marker_key(project: &ProjectName, view: &ViewName) -> String {
     format!("larder:{project}:{view}:@marker")
 }

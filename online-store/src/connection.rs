@@ -1,7 +1,7 @@
 //! One multiplexed connection that many tasks share: made when first needed, replaced when lost.
 //!
-//! Not redis's `ConnectionManager`: that one makes callers wait for its retries while Redis is down, and stays broken
-//! for good when Redis answers the first greeting with an error, as it does while it loads its data.
+//! Not redis's `ConnectionManager`: that one makes callers wait for its retries while Redis is down, and stays broken for
+//! good when Redis answers the first greeting with an error, as it does when it has too many clients.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

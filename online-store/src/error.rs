@@ -50,7 +50,9 @@ impl StoreError {
             ErrorKind::Server(_) => "see Redis's log, and whether the URL's user may connect",
             ErrorKind::InvalidClientConfig => "check the Redis URL",
             _ if error.is_connection_refusal() => "start Redis there, or correct the Redis URL",
-            _ => "check the host and port in the Redis URL, whether TLS (rediss://) is right, and the network",
+            _ => {
+                "check the host and port in the Redis URL, whether TLS (rediss://) is right and its certificate trusted, and the network"
+            }
         };
         Self::Unreachable {
             url: url.clone(),

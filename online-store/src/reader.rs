@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use feature_defs::codec::{Body, Schema, decode_body, decode_header};
@@ -23,7 +23,7 @@ use crate::views::ViewState;
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How long that may take.
 const REFRESH_WITHIN: Duration = Duration::from_secs(1);
-/// At most one warning about unreadable values in this time.
+/// At most one warning about what can't be read in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// A value to read.
@@ -131,7 +131,9 @@ impl OnlineReader {
             .zip(answers)
             .map(|((lookup, state), answer)| {
                 row(state, &answer, now).unwrap_or_else(|problem| {
-                    self.warn(lookup, &problem);
+                    if let Some(entity) = lookup.key {
+                        self.warn(&value_key(&self.project, &lookup.view.name, entity), &problem);
+                    }
                     StoredRow::unavailable()
                 })
             })
@@ -233,36 +235,40 @@ impl OnlineReader {
                 answers.next().unwrap_or(Value::Nil),
                 answers.next().unwrap_or(Value::Nil),
             );
-            self.learn(
-                state,
-                self.connection.read(marker)?,
-                &self.connection.read::<Vec<String>>(schemas)?,
-            )?;
+            state
+                .marker
+                .store(self.marker_of(&state.view.name, marker)?.map(Arc::new));
+            // A schema that this program can't read may use a type that only a newer one knows: so do its values.
+            let schemas = self.connection.read::<Vec<String>>(schemas)?;
+            let schemas: Vec<Schema> = schemas
+                .iter()
+                .filter_map(|json| serde_json::from_str(json).ok())
+                .collect();
+            state.learn(&schemas);
         }
         Ok(())
     }
 
-    fn learn(&self, state: &ViewState, marker: Option<String>, schemas: &[String]) -> Result<(), StoreError> {
-        let marker: Option<Marker> = marker
-            .map(|json| serde_json::from_str(&json))
-            .transpose()
-            .map_err(|error| StoreError::BadMarker {
-                key: marker_key(&self.project, &state.view.name),
-                cause: error.to_string(),
-            })?;
-        state.marker.store(marker.map(Arc::new));
-        // A schema that this program can't read may use a type that only a newer one knows; its values are unreadable.
-        let schemas: Vec<Schema> = schemas
-            .iter()
-            .filter_map(|json| serde_json::from_str(json).ok())
-            .collect();
-        state.learn(&schemas);
-        Ok(())
+    /// A marker as stored. One that can't be read counts as none, so that the other views are not held up by it.
+    fn marker_of(&self, view: &ViewName, answer: Value) -> Result<Option<Marker>, StoreError> {
+        let problem = match answer {
+            Value::ServerError(error) if error.code() == "WRONGTYPE" => error.to_string(),
+            answer => match self
+                .connection
+                .read::<Option<String>>(answer)?
+                .map(|json| serde_json::from_str(&json))
+            {
+                None => return Ok(None),
+                Some(Ok(marker)) => return Ok(Some(marker)),
+                Some(Err(error)) => error.to_string(),
+            },
+        };
+        self.warn(&marker_key(&self.project, view), &problem);
+        Ok(None)
     }
 
-    fn warn(&self, lookup: &Lookup<'_>, problem: &str) {
-        let Some(entity) = lookup.key else { return };
-        let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn warn(&self, key: &str, problem: &str) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         if warnings.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
             warnings.withheld += 1;
             return;
@@ -270,12 +276,11 @@ impl OnlineReader {
         let withheld = std::mem::take(&mut warnings.withheld);
         warnings.last = Some(Instant::now());
         drop(warnings);
-        let key = value_key(&self.project, &lookup.view.name, entity);
         tracing::warn!(
             key,
             problem,
             withheld,
-            "a stored value can't be read and counts as unavailable"
+            "what Redis holds at this key can't be read and counts as unavailable"
         );
     }
 }

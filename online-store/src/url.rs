@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::io::tcp::TcpSettings;
@@ -12,7 +13,7 @@ const GONE_AFTER: Duration = Duration::from_secs(5);
 
 /// A Redis URL: `redis://[user:password@]host[:port][/database]`, `rediss://…` for TLS, or `redis+unix:///path`.
 #[derive(Clone)]
-pub struct RedisUrl(ConnectionInfo);
+pub struct RedisUrl(Arc<ConnectionInfo>);
 
 /// A text that is no Redis URL. The text may hold a password and is not repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +24,7 @@ pub struct InvalidRedisUrl(String);
 
 impl RedisUrl {
     pub(crate) fn connection_info(&self) -> ConnectionInfo {
-        self.0.clone()
+        ConnectionInfo::clone(&self.0)
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -46,7 +47,7 @@ impl FromStr for RedisUrl {
         let tcp = TcpSettings::default().set_nodelay(true);
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(GONE_AFTER);
-        Ok(Self(info.set_tcp_settings(tcp)))
+        Ok(Self(Arc::new(info.set_tcp_settings(tcp))))
     }
 }
 

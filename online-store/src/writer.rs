@@ -25,21 +25,6 @@ const BYTES_PER_CALL: usize = 64 * 1024;
 static WRITE_IF_NEWER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("write_if_newer.lua")));
 static SET_MARKER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("set_marker.lua")));
 
-/// A script's text, and the hash that Redis knows it by once it has run.
-struct Script {
-    text: &'static str,
-    hash: String,
-}
-
-impl Script {
-    fn new(text: &'static str) -> Self {
-        Self {
-            text,
-            hash: redis::Script::new(text).get_hash().to_owned(),
-        }
-    }
-}
-
 /// Writes one project's values. Cheap to clone; clones share a connection.
 #[derive(Debug, Clone)]
 pub struct OnlineWriter {
@@ -267,6 +252,21 @@ impl OnlineWriter {
                 version: first.first().copied().unwrap_or_default(),
             },
             Err(error) => error,
+        }
+    }
+}
+
+/// A script's text, and the hash that Redis knows it by once it has run.
+struct Script {
+    text: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self {
+            text,
+            hash: redis::Script::new(text).get_hash().to_owned(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The online store on a real Redis.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod guard; // who may overwrite whom
 mod markers; // markers never move back
 mod outages; // slow, away, back again, without its scripts

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use feature_defs::serving::Status;
 use online_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{aggregate_view, eventually, marker, shared_url, store, store_at};
+use crate::support::{
+    aggregate_view, carrier, counter_view, eventually, marker, read_one, shared_url, store, store_at,
+};
 
 #[tokio::test]
 async fn full_runs_create_markers_and_never_move_them_back() {
@@ -114,14 +117,27 @@ async fn readers_follow_the_marker_within_about_a_second() {
 }
 
 #[tokio::test]
-async fn a_marker_that_is_none_is_an_error_that_names_its_key() {
-    let view = aggregate_view();
+async fn a_marker_that_cannot_be_read_is_an_error_to_writers_and_none_to_readers() {
+    let (view, rows) = (aggregate_view(), counter_view());
     let (store, raw) = store_at(&shared_url());
+    let (reader, writer) = (store.reader(vec![view.clone(), rows.clone()]), store.writer());
     raw.run::<()>(&[b"HSET", b"@aggregates:@marker", b"json", b"{}"]).await;
-    let error = store.writer().marker(&view.name).await.unwrap_err();
+    let error = writer.marker(&view.name).await.unwrap_err();
     assert!(
         matches!(&error, StoreError::BadMarker { key, .. } if key.ends_with(":aggregates:@marker")),
         "{error}"
     );
-    assert!(store.reader(vec![view]).refresh().await.is_err());
+    raw.run::<()>(&[b"SET", b"@rows:@marker", b"x"]).await;
+    reader.refresh().await.unwrap();
+    assert_eq!((reader.marker(&view.name), reader.marker(&rows.name)), (None, None));
+    assert_eq!(
+        read_one(&reader, &rows, &carrier("UA"), 0).await.status,
+        Status::NotFound
+    );
+
+    // A full run replaces what is damaged.
+    let good = marker("r", 1, 1);
+    assert!(writer.create_marker(&view.name, &good).await.unwrap());
+    reader.refresh().await.unwrap();
+    assert_eq!(reader.marker(&view.name), Some(good));
 }

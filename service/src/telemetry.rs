@@ -58,7 +58,8 @@ pub fn init_logs(args: &LogArgs) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("LARDER_LOG / --log `{}` is not a filter: {error}", args.log))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A subscriber that is there already (another server in the same process, in tests) stays.
     let _already = match args.log_format {
         LogFormat::Text => builder.try_init(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use service::error::ApiError;
@@ -22,15 +23,27 @@ pub(super) struct Options {
     explain: bool,
 }
 
-type Outcome = Result<Json<Answer>, ApiError>;
 type OptionsOutcome = Result<Query<Options>, axum::extract::rejection::QueryRejection>;
+
+/// Why a call is not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    #[error("there is no method `{method}`: POST …/{name}:predict predicts")]
+    UnknownMethod { name: String, method: String },
+    #[error("POST needs a method: POST …/{0}:predict predicts")]
+    NoMethod(String),
+    #[error("{0}: the query may only be ?explain=true")]
+    Query(String),
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+}
 
 pub(super) async fn latest(
     State(app): State<Arc<App>>,
     Path(call): Path<String>,
     options: OptionsOutcome,
     RawBody(body): RawBody,
-) -> Outcome {
+) -> Result<Json<Answer>, CallError> {
     let model = method(&call)?;
     let asked = Asked {
         model,
@@ -38,7 +51,7 @@ pub(super) async fn latest(
         body: &body,
         explain: explain(options)?,
     };
-    app.predict(asked).await.map(Json).map_err(ApiError::from)
+    Ok(Json(app.predict(asked).await?))
 }
 
 pub(super) async fn version(
@@ -46,7 +59,7 @@ pub(super) async fn version(
     Path((model, call)): Path<(String, String)>,
     options: OptionsOutcome,
     RawBody(body): RawBody,
-) -> Outcome {
+) -> Result<Json<Answer>, CallError> {
     let version = method(&call)?;
     let asked = Asked {
         model: &model,
@@ -54,33 +67,37 @@ pub(super) async fn version(
         body: &body,
         explain: explain(options)?,
     };
-    app.predict(asked).await.map(Json).map_err(ApiError::from)
+    Ok(Json(app.predict(asked).await?))
 }
 
 /// What stands before `:predict`.
-fn method(call: &str) -> Result<&str, ApiError> {
+fn method(call: &str) -> Result<&str, CallError> {
     match call.rsplit_once(':') {
         Some((name, "predict")) => Ok(name),
-        Some((name, other)) => Err(ApiError::not_found(
-            "unknown_method",
-            format!("there is no method `{other}`: POST …/{name}:predict predicts"),
-        )),
-        None => Err(ApiError::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            format!("POST needs a method: POST …/{call}:predict predicts"),
-        )),
+        Some((name, method)) => Err(CallError::UnknownMethod {
+            name: name.to_owned(),
+            method: method.to_owned(),
+        }),
+        None => Err(CallError::NoMethod(call.to_owned())),
     }
 }
 
-fn explain(options: OptionsOutcome) -> Result<Explain, ApiError> {
-    let Query(options) = options.map_err(|e| {
-        ApiError::bad_request(
-            "invalid_query",
-            format!("{}: the query may only be ?explain=true", e.body_text()),
-        )
-    })?;
+fn explain(options: OptionsOutcome) -> Result<Explain, CallError> {
+    let Query(options) = options.map_err(|e| CallError::Query(e.body_text()))?;
     Ok(if options.explain { Explain::Yes } else { Explain::No })
+}
+
+impl IntoResponse for CallError {
+    fn into_response(self) -> Response {
+        let message = self.to_string();
+        match self {
+            Self::UnknownMethod { .. } => ApiError::not_found("unknown_method", message),
+            Self::NoMethod(_) => ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message),
+            Self::Query(_) => ApiError::bad_request("invalid_query", message),
+            Self::Predict(error) => error.into(),
+        }
+        .into_response()
+    }
 }
 
 impl From<PredictError> for ApiError {

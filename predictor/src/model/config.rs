@@ -37,6 +37,26 @@ impl Default for ModelFile {
     }
 }
 
+/// No cached prediction is worth keeping longer.
+const LONGEST_TTL: Span = Span::from_secs(366 * 86_400);
+
+impl ModelFile {
+    /// What is wrong with values that have the right type, a sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.deadline == Span::ZERO {
+            problems.push("model.toml says deadline = \"0ms\": nothing can be answered in no time".to_owned());
+        }
+        if self.cache.ttl > LONGEST_TTL {
+            problems.push(format!(
+                "model.toml says cache ttl = \"{}\", at most {LONGEST_TTL} is possible",
+                self.cache.ttl
+            ));
+        }
+        problems
+    }
+}
+
 /// Which version takes the traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

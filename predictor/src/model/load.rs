@@ -60,6 +60,10 @@ impl Loader<'_> {
     }
 
     fn build(&self, name: &ModelName, files: repository::Files) -> Result<Model, Vec<String>> {
+        let problems = files.model.problems();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let settings = files.settings;
         let service = self
             .definitions

@@ -49,6 +49,12 @@ async fn what_does_not_fit_is_said() {
             LINEAR.to_owned(),
         ),
         ("typo", "linear", "deadlin = \"1s\"", LINEAR.to_owned()),
+        (
+            "no_time",
+            "linear",
+            "deadline = \"0ms\"\ncache = { ttl = \"999999d\" }",
+            LINEAR.to_owned(),
+        ),
         ("not_onnx", "linear", "", LINEAR.to_owned()),
     ];
     let mut bench = Bench::new().model("good", "linear", PATIENT, LINEAR);
@@ -89,6 +95,9 @@ async fn what_does_not_fit_is_said() {
       - input `minute` goes into a tensor of int64, which has no null: give it a default in the feature service
     model `no_fallback` is refused:
       - version.toml says when_unavailable = "fallback", but model.toml has no fallback
+    model `no_time` is refused:
+      - model.toml says deadline = "0ms": nothing can be answered in no time
+      - model.toml says cache ttl = "999999d", at most 366d is possible
     model `not_onnx` is refused:
       - ONNX Runtime refuses model.onnx: Failed to load model because protobuf parsing failed.
     model `output` is refused:

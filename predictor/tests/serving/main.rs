@@ -1,5 +1,7 @@
 //! The predictor as callers see it, on a real Redis and ONNX Runtime.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 mod bench;
 
 mod cache;

@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+use std::fmt;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -27,33 +28,53 @@ impl LoadArgs {
     }
 }
 
-/// Where Redis is.
+/// Where Redis is. URLs may hold passwords, so that what is wrong with one is said here and not by the parser, which
+/// would repeat it.
 #[derive(Debug, Args)]
 pub(super) struct RedisArgs {
-    /// Redis that holds the features
+    /// Redis that holds the features; REDIS_URL is understood too
     #[arg(long, env = "LARDER_REDIS_URL", value_name = "URL", hide_env_values = true)]
-    redis_url: Option<RedisUrl>,
+    redis_url: Option<Secret>,
     /// What other programs call it
     #[arg(long, env = "REDIS_URL", hide = true, hide_env_values = true)]
-    plain_redis_url: Option<RedisUrl>,
+    plain_redis_url: Option<Secret>,
     /// Redis that predictors share cached predictions in; the features' by default. Features want `noeviction`, a cache
     /// wants eviction: two servers can have both
     #[arg(long, env = "LARDER_CACHE_REDIS_URL", value_name = "URL", hide_env_values = true)]
-    cache_redis_url: Option<RedisUrl>,
+    cache_redis_url: Option<Secret>,
 }
 
 impl RedisArgs {
     /// The features' Redis.
     pub(super) fn features(&self) -> anyhow::Result<RedisUrl> {
-        self.redis_url
-            .clone()
-            .or_else(|| self.plain_redis_url.clone())
-            .context("where is Redis? Give --redis-url or LARDER_REDIS_URL, such as redis://127.0.0.1:6379")
+        let given = self.redis_url.as_ref().or(self.plain_redis_url.as_ref());
+        let Secret(url) =
+            given.context("where is Redis? Give --redis-url or LARDER_REDIS_URL, such as redis://127.0.0.1:6379")?;
+        url.parse().context("--redis-url (LARDER_REDIS_URL, REDIS_URL)")
     }
 
     /// The cache's Redis.
     pub(super) fn cache(&self) -> anyhow::Result<RedisUrl> {
-        self.cache_redis_url.clone().map_or_else(|| self.features(), Ok)
+        match &self.cache_redis_url {
+            Some(Secret(url)) => url.parse().context("--cache-redis-url (LARDER_CACHE_REDIS_URL)"),
+            None => self.features(),
+        }
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone)]
+struct Secret(String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
     }
 }
 

@@ -210,12 +210,15 @@ impl Sessions {
         control: &Control,
         permit: OwnedSemaphorePermit,
     ) -> Vec<Result<Outputs, String>> {
-        let session = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut session = session.expect("there is a session for every permit");
+        let mut lent = Lent::take(&self.idle);
+        let session = lent
+            .session
+            .as_mut()
+            .expect("a session for every permit: loans end before permits do");
         let rows: Vec<&InputRow> = rows.iter().collect();
         let mut answers = Vec::with_capacity(rows.len());
-        run_or_halve(&mut session, signature, &rows, control, &mut answers);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        run_or_halve(session, signature, &rows, control, &mut answers);
+        drop(lent);
         drop(permit);
         answers
     }
@@ -236,6 +239,26 @@ impl Sessions {
             cost.run
                 .saturating_add(cost.row.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX)))
         })
+    }
+}
+
+/// A session on loan: it goes back to the others also when a run panics.
+struct Lent<'a> {
+    idle: &'a Mutex<Vec<Session>>,
+    session: Option<Session>,
+}
+
+impl<'a> Lent<'a> {
+    fn take(idle: &'a Mutex<Vec<Session>>) -> Self {
+        let session = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self { idle, session }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.extend(self.session.take());
     }
 }
 

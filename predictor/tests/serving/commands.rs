@@ -99,6 +99,28 @@ async fn predict_explains_one_prediction() {
 }
 
 #[tokio::test]
+async fn a_wrong_url_is_told_without_its_password() {
+    let bench = bench();
+    let bad = predictor(&bench)
+        .args([
+            "predict",
+            "base",
+            "minute=4",
+            "--cache-redis-url",
+            "redis://me:s3cret@host:port",
+        ])
+        .output()
+        .unwrap();
+    let (code, out, err) = told(&bad);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(
+        err.contains("LARDER_CACHE_REDIS_URL") && err.contains("not a Redis URL"),
+        "{err}"
+    );
+    assert!(!err.contains("s3cret"), "{err}");
+}
+
+#[tokio::test]
 async fn serve_answers_and_stops_at_sigterm() {
     let bench = bench();
     let mut server = predictor(&bench)

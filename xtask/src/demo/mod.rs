@@ -89,14 +89,14 @@ impl Demo {
     /// Flights in Postgres, features in Redis.
     fn fill(&mut self) -> Result<()> {
         say::step("Loading flights up to an hour ago into Postgres");
-        let loaded = self.run_program("flights", &story::LOAD)?;
+        let loaded = self.run_program("flights", &["begin"])?;
         say::note(&loaded);
         say::step("Checking the feature definitions, and creating Larder's own tables");
         let checked = self.run_program("feature-server", &["check", "--database"])?;
         say::note(checked.lines().last().unwrap_or_default());
         say::note(&self.run_program("feature-server", &["migrate"])?);
         say::step("Materializing: Postgres computes the features, Redis serves them");
-        say::note(&self.run_program("feature-server", &["materialize"])?);
+        say::note(&self.run_program("feature-server", &["materialize", "--as-of", "-1h"])?);
         Ok(())
     }
 

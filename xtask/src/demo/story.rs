@@ -6,22 +6,10 @@ use serde_json::{Map, Value, json};
 use super::{Demo, client::Server};
 use crate::say;
 
-/// A busy afternoon of the test period, which the loader moves to the present, without its last hour.
-pub(super) const LOAD: [&str; 7] = [
-    "load",
-    "--replace",
-    "--now",
-    "--until",
-    "2013-12-05T22:00:00Z",
-    "--withhold",
-    "1h",
-];
 const PREDICT: &str = "/v1/models/flight_delay:predict";
 const EXPLAIN: &str = "/v1/models/flight_delay:predict?explain=true";
 
-/// The flight of the story: it leaves an hour after that moment.
-const FLIGHT_ID: &str = "264000";
-
+/// The flight of the story.
 pub(super) struct Flight {
     /// For people: number, route, time.
     title: String,
@@ -31,7 +19,7 @@ pub(super) struct Flight {
 
 impl Flight {
     fn ask(demo: &mut Demo) -> Result<Self> {
-        let text = demo.run_program("flights", &["instance", FLIGHT_ID])?;
+        let text = demo.run_program("flights", &["instance"])?;
         let instance: Value = serde_json::from_str(&text).context("`flights instance` printed no JSON")?;
         let minute = instance["scheduled_minute"]
             .as_i64()

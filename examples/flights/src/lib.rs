@@ -9,6 +9,7 @@ mod flight;
 mod instance;
 mod replay;
 mod shift;
+mod story;
 mod tables;
 mod timeline;
 
@@ -17,4 +18,5 @@ pub use flight::Flight;
 pub use instance::{LabelRange, Moment, write_labels};
 pub use replay::{Loaded, Replay};
 pub use shift::Shift;
+pub use story::Story;
 pub use tables::Ingested;

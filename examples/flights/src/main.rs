@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use feature_defs::time::{Clock, SystemClock, Timestamp};
-use flights::{Dataset, Ingested, LabelRange, Moment, Replay, Shift, write_labels};
+use flights::{Dataset, Ingested, LabelRange, Moment, Replay, Shift, Story, write_labels};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use tokio_util::sync::CancellationToken;
 
@@ -26,15 +27,27 @@ struct Arguments {
 enum Command {
     /// Load the tables: what is known beforehand, and events up to a moment of 2013
     Load(LoadArguments),
+    /// Load what the demo's story begins with: all times moved to the present, the last hour left out
+    Begin(DatabaseArguments),
+    /// Go on where loading ended: insert what has happened since, then later events at their own time
+    Feed(FeedArguments),
+    /// Print what an application asks the predictor about the story's flight, moved as the loaded ones are
+    Instance(DatabaseArguments),
     /// Write the labels of a training set: when to predict, join keys, request features, and what came of the flight
     Labels(LabelsArguments),
 }
 
 #[derive(Args)]
-struct LoadArguments {
+struct DatabaseArguments {
     /// The Postgres database; its schema `flights` is used
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
+}
+
+#[derive(Args)]
+struct LoadArguments {
+    #[command(flatten)]
+    database: DatabaseArguments,
     /// Leave out events up to this moment of 2013
     #[arg(long)]
     after: Option<Timestamp>,
@@ -47,9 +60,15 @@ struct LoadArguments {
     /// Remove what is in the schema `flights` first
     #[arg(long)]
     replace: bool,
-    /// Go on after loading: insert later events at their own time until interrupted. Implies --now
+}
+
+#[derive(Args)]
+struct FeedArguments {
+    #[command(flatten)]
+    database: DatabaseArguments,
+    /// Stop when all that has happened is there
     #[arg(long)]
-    feed: bool,
+    once: bool,
 }
 
 #[derive(Args)]
@@ -74,39 +93,77 @@ async fn main() -> Result<()> {
     let dataset = Dataset::read(&arguments.data)?;
     match arguments.command {
         Command::Load(arguments) => load(dataset, arguments).await,
+        Command::Begin(arguments) => begin(dataset, &arguments).await,
+        Command::Feed(arguments) => feed(dataset, arguments).await,
+        Command::Instance(arguments) => instance(&dataset, &arguments).await,
         Command::Labels(arguments) => labels(&dataset, &arguments),
     }
 }
 
 async fn load(dataset: Dataset, arguments: LoadArguments) -> Result<()> {
     let LoadArguments {
-        database_url,
+        database,
         after,
         until,
         now,
         replace,
-        feed,
     } = arguments;
-    let pool = connect(&database_url).await?;
+    let pool = connect(&database.database_url).await?;
     if replace {
         Replay::remove(&pool).await?;
     }
-    let shift = if now || feed {
+    let shift = if now {
         Shift::bringing(until, SystemClock.now())
     } else {
         Shift::NONE
     };
-    let replay = Replay::new(dataset, shift, Ingested::AtInsertion);
+    let replay = Replay::new(Arc::new(dataset), shift, Ingested::AtInsertion);
     let (after, until) = (
         after.map_or(Replay::BEGINNING, |after| shift.apply(after)),
         shift.apply(until),
     );
     let loaded = replay.start(&pool, after, until).await?;
     println!("{} events up to {until} are new in schema `flights`", loaded.total());
-    if feed {
+    Ok(())
+}
+
+async fn begin(dataset: Dataset, arguments: &DatabaseArguments) -> Result<()> {
+    let pool = connect(&arguments.database_url).await?;
+    Replay::remove(&pool).await?;
+    let shift = Shift::bringing(Story::NOW, SystemClock.now());
+    let (after, until) = (Story::NOW.minus(Story::HISTORY), Story::NOW.minus(Story::BEHIND));
+    let replay = Replay::new(Arc::new(dataset), shift, Ingested::AtInsertion);
+    let loaded = replay.start(&pool, shift.apply(after), shift.apply(until)).await?;
+    println!(
+        "{} departures, {} arrivals, {} cancellations and {} weather observations, the last of them an hour ago",
+        loaded.departures, loaded.arrivals, loaded.cancellations, loaded.observations
+    );
+    Ok(())
+}
+
+async fn feed(dataset: Dataset, arguments: FeedArguments) -> Result<()> {
+    let pool = connect(&arguments.database.database_url).await?;
+    let replay = Replay::new(
+        Arc::new(dataset),
+        Replay::loaded_shift(&pool).await?,
+        Ingested::AtInsertion,
+    );
+    let (after, now) = (Replay::loaded_until(&pool).await?, SystemClock.now());
+    let loaded = replay.load(&pool, after, now).await?;
+    println!(
+        "{} flights have left, {} have arrived and {} were cancelled since",
+        loaded.departures, loaded.arrivals, loaded.cancellations
+    );
+    if !arguments.once {
         println!("feeding later events at their own time; Ctrl-C stops");
-        feed_until_interrupted(&replay, &pool, until).await?;
+        feed_until_interrupted(&replay, &pool, now).await?;
     }
+    Ok(())
+}
+
+async fn instance(dataset: &Dataset, arguments: &DatabaseArguments) -> Result<()> {
+    let shift = Replay::loaded_shift(&connect(&arguments.database_url).await?).await?;
+    println!("{}", serde_json::Value::from(Story::flight(dataset).instance(shift)));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Events into Postgres, as they happen again.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
 use feature_defs::time::{Clock, Timestamp};
 use sqlx::AssertSqlSafe;
@@ -14,7 +16,7 @@ use crate::timeline::Timeline;
 /// 2013 happening again in a database. Moments given to it are of the present: shifted.
 #[derive(Debug)]
 pub struct Replay {
-    dataset: Dataset,
+    dataset: Arc<Dataset>,
     timeline: Timeline,
     shift: Shift,
     ingested: Ingested,
@@ -48,7 +50,7 @@ impl Replay {
     pub const BEGINNING: Timestamp = Timestamp::from_micros(i64::MIN);
 
     /// A replay of `dataset`, moved by `shift`.
-    pub fn new(dataset: Dataset, shift: Shift, ingested: Ingested) -> Self {
+    pub fn new(dataset: Arc<Dataset>, shift: Shift, ingested: Ingested) -> Self {
         let timeline = Timeline::new(&dataset);
         Self {
             dataset,
@@ -59,7 +61,7 @@ impl Replay {
     }
 
     /// What is replayed.
-    pub const fn dataset(&self) -> &Dataset {
+    pub fn dataset(&self) -> &Dataset {
         &self.dataset
     }
 
@@ -231,7 +233,7 @@ impl Replay {
         transaction.commit().await.context("committing the timetable")
     }
 
-    const fn tables(&self) -> Tables<'_> {
+    fn tables(&self) -> Tables<'_> {
         Tables {
             dataset: &self.dataset,
             shift: self.shift,

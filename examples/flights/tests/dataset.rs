@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use chrono::{Datelike, TimeZone, Timelike};
 use chrono_tz::America::New_York;
 use chrono_tz::Tz;
-use flights::{Dataset, Flight};
+use flights::{Dataset, Flight, Story};
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::read(&data_dir()).unwrap());
 
@@ -137,4 +137,14 @@ fn delays_and_local_clocks_agree() {
         next_day += usize::from(arrival.date() > departure.date());
     }
     assert_eq!(next_day, 6_078);
+}
+
+#[test]
+fn the_story_is_in_the_data() {
+    let flight = Story::flight(&DATA);
+    assert_eq!(flight.prediction_time(), Story::NOW);
+    let landed = |f: &&Flight| f.tailnum == flight.tailnum && f.arrived().is_some_and(|at| at <= Story::NOW);
+    let inbound = DATA.flights.iter().filter(landed).max_by_key(|f| f.arrived()).unwrap();
+    assert!(inbound.arrived() > Some(Story::NOW.minus(Story::BEHIND)), "{inbound:?}");
+    assert_eq!((inbound.arrival_delay, flight.arrival_delay), (Some(28), Some(110)));
 }

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use feature_defs::time::{ManualClock, Timestamp};
 use flights::{Dataset, Ingested, LabelRange, Loaded, Moment, Replay, Shift, write_labels};
@@ -11,13 +11,13 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tokio_util::sync::CancellationToken;
 
-fn dataset() -> Dataset {
-    static DATA: LazyLock<PathBuf> = LazyLock::new(|| {
-        std::env::var_os("LARDER_TEST_FLIGHTS")
-            .expect("run the tests with `cargo xtask test`")
-            .into()
-    });
-    Dataset::read(&DATA).unwrap()
+static DATA: LazyLock<Arc<Dataset>> = LazyLock::new(|| {
+    let dir = std::env::var_os("LARDER_TEST_FLIGHTS").expect("run the tests with `cargo xtask test`");
+    Arc::new(Dataset::read(Path::new(&dir)).unwrap())
+});
+
+fn replay(shift: Shift, ingested: Ingested) -> Replay {
+    Replay::new(Arc::clone(&DATA), shift, ingested)
 }
 
 fn at(text: &str) -> Timestamp {
@@ -57,36 +57,31 @@ async fn number(pool: &PgPool, sql: &'static str) -> i64 {
 #[tokio::test]
 async fn events_are_loaded_once_and_none_ahead_of_time() {
     let pool = database("once").await;
-    let replay = Replay::new(dataset(), Shift::NONE, Ingested::AtEvent);
-    let (morning, noon) = (at("2013-01-02T14:00:00Z"), at("2013-01-02T17:00:00Z"));
+    let replayed = replay(Shift::NONE, Ingested::AtEvent);
+    let after = at("2013-12-28T05:00:00Z");
+    let (morning, noon) = (at("2013-12-29T14:00:00Z"), at("2013-12-29T17:00:00Z"));
 
-    let first = replay.start(&pool, Replay::BEGINNING, morning).await.unwrap();
-    assert_eq!((first.departures, first.cancellations), (1_062, 4));
+    let first = replayed.start(&pool, after, morning).await.unwrap();
+    assert_eq!(
+        (first.departures, first.cancellations, first.observations),
+        (1_006, 1, 99)
+    );
     assert_eq!(
         number(&pool, "SELECT count(*) FROM flights.flight_scheduled").await,
-        336_776
+        3_446
     );
     assert_eq!(number(&pool, "SELECT count(*) FROM flights.plane").await, 3_322);
-    let ahead = "SELECT count(*) FROM flights.flight_arrived WHERE event_ts > '2013-01-02T14:00:00Z'";
+    let ahead = "SELECT count(*) FROM flights.flight_arrived WHERE event_ts > '2013-12-29T14:00:00Z'";
     assert_eq!(number(&pool, ahead).await, 0);
-    assert_eq!(
-        number(
-            &pool,
-            "SELECT count(*) FROM flights.flight_arrived WHERE ingested_at <> event_ts"
-        )
-        .await,
-        0
-    );
+    let otherwise = "SELECT count(*) FROM flights.flight_arrived WHERE ingested_at <> event_ts";
+    assert_eq!(number(&pool, otherwise).await, 0);
 
-    assert_eq!(
-        replay.start(&pool, Replay::BEGINNING, morning).await.unwrap(),
-        Loaded::default(),
-        "again: nothing is missing"
-    );
-    let more = replay.load(&pool, morning, noon).await.unwrap();
+    let again = replayed.start(&pool, after, morning).await.unwrap();
+    assert_eq!(again, Loaded::default(), "nothing is missing");
+    let more = replayed.load(&pool, morning, noon).await.unwrap();
     assert!(more.arrivals > 0 && more.observations == 9, "{more:?}");
-    let other = Replay::new(dataset(), Shift::minutes(5), Ingested::AtInsertion)
-        .start(&pool, Replay::BEGINNING, noon)
+    let other = replay(Shift::minutes(5), Ingested::AtInsertion)
+        .start(&pool, after, noon)
         .await
         .unwrap_err();
     assert!(other.to_string().contains("shifted by 0 minutes, not 5"), "{other}");
@@ -97,13 +92,16 @@ async fn events_are_loaded_once_and_none_ahead_of_time() {
 async fn the_feed_follows_its_clock() {
     let pool = database("feed").await;
     let shift = Shift::minutes(60 * 24 * 365 * 13);
-    let replay = Replay::new(dataset(), shift, Ingested::AtInsertion);
-    let start = shift.apply(at("2013-01-01T12:00:00Z"));
-    replay.start(&pool, Replay::BEGINNING, start).await.unwrap();
+    let replayed = replay(shift, Ingested::AtInsertion);
+    let start = shift.apply(at("2013-12-31T12:00:00Z"));
+    replayed
+        .start(&pool, shift.apply(at("2013-12-31T00:00:00Z")), start)
+        .await
+        .unwrap();
     let before = number(&pool, "SELECT count(*) FROM flights.flight_departed").await;
 
     let (clock, stop) = (
-        ManualClock::new(shift.apply(at("2013-01-01T12:30:00Z"))),
+        ManualClock::new(shift.apply(at("2013-12-31T12:30:00Z"))),
         CancellationToken::new(),
     );
     let watch = async {
@@ -112,7 +110,7 @@ async fn the_feed_follows_its_clock() {
         }
         stop.cancel();
     };
-    let (fed, ()) = tokio::join!(replay.feed(&pool, &clock, start, &stop), watch);
+    let (fed, ()) = tokio::join!(replayed.feed(&pool, &clock, start, &stop), watch);
     fed.unwrap();
     let newest: Timestamp =
         sqlx::query_scalar::<_, chrono::DateTime<chrono::Utc>>("SELECT max(event_ts) FROM flights.flight_departed")
@@ -121,7 +119,7 @@ async fn the_feed_follows_its_clock() {
             .unwrap()
             .into();
     assert!(
-        newest > start && newest <= shift.apply(at("2013-01-01T12:30:00Z")),
+        newest > start && newest <= shift.apply(at("2013-12-31T12:30:00Z")),
         "{newest}"
     );
     drop_database(pool).await;
@@ -129,16 +127,15 @@ async fn the_feed_follows_its_clock() {
 
 #[test]
 fn labels_name_what_a_request_names() {
-    let data = dataset();
     let range = LabelRange {
         from: at("2013-11-01T04:00:00Z"),
         until: at("2013-11-02T04:00:00Z"),
     };
     let mut exact = Vec::new();
-    let rows = write_labels(&data, range, Moment::Exact, Shift::NONE, &mut exact).unwrap();
+    let rows = write_labels(&DATA, range, Moment::Exact, Shift::NONE, &mut exact).unwrap();
     let mut reader = csv::Reader::from_reader(exact.as_slice());
     let names = reader.headers().unwrap().clone();
-    let instance = data.flights[0].instance(Shift::NONE);
+    let instance = DATA.flights[0].instance(Shift::NONE);
     let asked: Vec<_> = instance.keys().map(String::as_str).collect();
     assert_eq!(names.iter().collect::<Vec<_>>()[1..=asked.len()], asked);
     let lines: Vec<_> = reader.records().map(Result::unwrap).collect();
@@ -151,7 +148,7 @@ fn labels_name_what_a_request_names() {
     );
 
     let mut hourly = Vec::new();
-    write_labels(&data, range, Moment::HourBefore, Shift::NONE, &mut hourly).unwrap();
+    write_labels(&DATA, range, Moment::HourBefore, Shift::NONE, &mut hourly).unwrap();
     for (line, exact) in csv::Reader::from_reader(hourly.as_slice())
         .records()
         .map(Result::unwrap)
@@ -168,10 +165,9 @@ fn labels_name_what_a_request_names() {
 /// The whole range of the training data, counted before.
 #[test]
 fn labels_are_of_all_flights_that_arrived() {
-    let data = dataset();
     let count = |from, until| {
         write_labels(
-            &data,
+            &DATA,
             LabelRange {
                 from: at(from),
                 until: at(until),

@@ -197,7 +197,8 @@ def main() -> None:
             ("test, nothing stored", late_test, nothing_stored),
         ]
         print(f"{name}: {len(chosen)} inputs, {model.best_iteration} trees, {len(exported)} bytes")
-        for what, late, x in measured:
+        # A model that reads nothing stored doesn't care how fresh it is.
+        for what, late, x in measured if set(chosen) - set(service_inputs("flight_delay_request_only")) else measured[:2]:
             scores = run_onnx(exported, x[:, places])
             difference = np.abs(scores - model.predict(x[:, places])).max()
             assert difference < ONNX_TOLERANCE, f"ONNX Runtime and LightGBM differ by {difference}"

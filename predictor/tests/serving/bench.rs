@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use feature_defs::codec::{self, Body, Header};
 use feature_defs::definitions::{self, Definitions};
@@ -112,13 +114,52 @@ pub(crate) fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
 }
 
-/// A URL at which nobody answers.
-pub(crate) fn nobody() -> RedisUrl {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
+/// A Redis server of a test's own, killed when dropped.
+pub(crate) struct Redis {
+    port: u16,
+    child: Child,
+}
+
+impl Redis {
+    pub(crate) async fn start(port: u16) -> Self {
+        let program = std::env::var("LARDER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let child = Command::new(program)
+            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { port, child };
+        let store = OnlineStore::open(&server.url(), "ping".parse().unwrap()).unwrap();
+        while store.ping(Duration::from_secs(1)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        server
+    }
+
+    pub(crate) fn url(&self) -> RedisUrl {
+        format!("redis://127.0.0.1:{}", self.port).parse().unwrap()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A port that nobody listens at.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap()
-        .port();
+        .port()
+}
+
+/// A URL at which nobody answers.
+pub(crate) fn nobody() -> RedisUrl {
+    let port = free_port();
     format!("redis://127.0.0.1:{port}").parse().unwrap()
 }
 
@@ -203,10 +244,8 @@ impl Bench {
         codec::encode(&view.schema, header, &Body::Values(values), &mut blob);
         let join_key = "carrier".parse().unwrap();
         let key = EntityKey::new([(&join_key, &KeyValue::String(carrier.to_owned()))]);
-        let redis: RedisUrl = required("LARDER_TEST_REDIS_URL").parse().unwrap();
-        let writer = OnlineStore::open(&redis, self.definitions.project.clone())
-            .unwrap()
-            .writer();
+        let store = OnlineStore::open(&self.settings.redis, self.definitions.project.clone()).unwrap();
+        let writer = store.writer();
         writer.put_schema(view).await.unwrap();
         writer
             .write(&view.name, Guard::EventThenCreated, &[(key, blob)])

@@ -7,8 +7,9 @@ use feature_defs::serving::Status;
 use predictor::{Explain, PredictError};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, REQUEST_ONLY, ask, explain, nobody, predict};
+use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, REQUEST_ONLY, Redis, ask, explain, free_port, nobody, predict};
 
 /// What a busy machine may add to a deadline.
 const NOISE: Duration = Duration::from_millis(500);
@@ -87,6 +88,49 @@ async fn a_redis_that_hangs_is_answered_as_policy_says_within_the_deadline() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap()).parse().unwrap();
     outage(bench().features_at(url)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_dies_is_bridged_and_comes_back_by_itself() {
+    let port = free_port();
+    let redis = Redis::start(port).await;
+    let bench = bench().features_at(redis.url());
+    bench.row("UA", 1, Some(0.25), Some(3)).await;
+    let app = bench.app();
+    let stop = CancellationToken::new();
+    let freshness = tokio::spawn({
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        async move { app.keep_fresh(stop).await }
+    });
+    let instances = json!([{ "carrier": "UA", "minute": 3 }]);
+    let good = json!([{ "y": 3.0 + 2.5 + 600.0 }]);
+    assert_eq!(predict(&app, "by_model", instances.clone()).await["predictions"], good);
+
+    drop(redis);
+    for _ in 0..50 {
+        let started = Instant::now();
+        let answer = predict(&app, "by_model", instances.clone()).await;
+        assert!(
+            started.elapsed() < Duration::from_millis(200) + NOISE,
+            "{:?}",
+            started.elapsed()
+        );
+        assert_eq!(
+            answer["rows"][0]["degraded"],
+            json!(["store_unavailable", "fallback_model"])
+        );
+        assert_eq!(answer["predictions"], json!([{ "y": -3.0 }]));
+    }
+
+    let _redis = Redis::start(port).await;
+    bench.row("UA", 1, Some(0.25), Some(3)).await;
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while predict(&app, "by_model", instances.clone()).await["predictions"] != good {
+        assert!(Instant::now() < give_up, "it does not recover");
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    freshness.await.unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the demo and the tests, with all their set-up, and `down`, which stops what they started.
 
+mod cargo;
 mod demo;
 mod down;
 mod folder;

@@ -17,7 +17,7 @@ pub(crate) fn step(text: &str) {
 /// What came of it, or what to know about it. Several lines are indented alike.
 pub(crate) fn note(text: &str) {
     for line in text.lines() {
-        println!("  {line}");
+        println!("{}", format!("  {line}").trim_end());
     }
 }
 

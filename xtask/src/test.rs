@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, on a private Postgres and Redis that are stopped afterwards, however it ends.
 
 use std::{
-    env, fs,
+    fs,
     path::PathBuf,
     process::{Command, ExitCode},
 };
@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    cargo,
     folder::{self, SetupLock},
     instance::{self, Instance, Output},
     machine::{self, Need},
@@ -81,8 +82,7 @@ fn set_up(instance: &mut Instance) -> Result<Environment> {
 }
 
 fn cargo_test(args: &Args, environment: &Environment) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.arg("test").current_dir(folder::workspace());
+    let mut command = cargo::command("test");
     if !args
         .cargo_args
         .iter()
@@ -92,7 +92,6 @@ fn cargo_test(args: &Args, environment: &Environment) -> Command {
     }
     command
         .args(&args.cargo_args)
-        .env("SQLX_OFFLINE", "true")
         .env("LARDER_TEST_DATABASE_URL", environment.postgres.url("postgres"))
         .env("LARDER_TEST_POSTGRES_BIN", environment.postgres.bin())
         .env("LARDER_TEST_REDIS_URL", environment.redis.url())

@@ -1,9 +1,7 @@
 //! The programs that the demo runs, built by cargo.
 
 use std::{
-    env,
     path::{Path, PathBuf},
-    process::Command,
     time::Instant,
 };
 
@@ -11,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
-    folder,
+    cargo,
     instance::{Instance, Output},
     say,
 };
@@ -27,15 +25,11 @@ impl Programs {
     pub(super) fn build(instance: &mut Instance) -> Result<Self> {
         say::step("Building the servers (minutes the first time: cargo shows how far it is)");
         let since = Instant::now();
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .args(["build", "--message-format=json-render-diagnostics"])
-            .current_dir(folder::workspace());
+        let mut cargo = cargo::command("build");
+        cargo.arg("--message-format=json-render-diagnostics");
         for name in NAMES {
             cargo.args(["--package", name]);
         }
-        // Queries are checked against the files in .sqlx: no database is needed, and none of the user's is asked.
-        cargo.env("SQLX_OFFLINE", "true");
         let messages = instance
             .run("cargo-build", cargo, Output::MessagesToTerminal)?
             .success("building the servers")?;

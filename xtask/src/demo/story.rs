@@ -58,7 +58,7 @@ pub(super) fn tell(demo: &mut Demo, predictor: &Server) -> Result<Flight> {
     say::step("3. The last hour's news comes in, and only what changed is computed");
     say::note(&demo.run_program("flights", &["feed", "--once"])?);
     say::note(&demo.run_program("feature-server", &["materialize", "--incremental"])?);
-    say::note("\nThe same question, for the third time:\n ");
+    say::note("\nThe same question, for the third time:\n\n");
     let third = predict(predictor, &flight)?;
     let inputs_after = explain(predictor, &flight)?;
     tell_why(&first, &third, &inputs_before, &inputs_after)?;
@@ -167,12 +167,29 @@ fn tell_why(
         after.len(),
     ));
     say::note(&changed.join("\n"));
+    if let Some(news) = news_of_aircraft(after) {
+        say::note(&news);
+    }
     Ok(())
+}
+
+/// What stands out among the changes: the flight's aircraft has only just landed somewhere else.
+fn news_of_aircraft(inputs: &Map<String, Value>) -> Option<String> {
+    let hours = inputs.get("hours_since_arrival")?["value"].as_f64()?;
+    let delay = inputs.get("tail_state__arr_delay_36h")?["value"].as_f64()?;
+    (hours < 1.0 && delay > 0.0).then(|| {
+        format!(
+            "\nThe aircraft that is to fly it landed {:.0} minutes ago, {delay:.0} minutes late, after a flight from New York:\n\
+             it has yet to come back.",
+            hours * 60.0
+        )
+    })
 }
 
 fn shown(value: &Value) -> String {
     match value.as_f64() {
-        Some(number) if value.is_f64() => format!("{number:.2}"),
+        Some(number) if value.is_f64() && number.abs() < 100.0 => format!("{number:.3}"),
+        Some(number) if value.is_f64() => format!("{number:.1}"),
         _ if value.is_null() => "unknown".to_owned(),
         _ => value.to_string(),
     }

@@ -257,7 +257,7 @@ impl Account {
     }
 }
 
-/// The programs the tests start a second server with stand in the folder too.
+/// For people: where it is.
 pub(crate) fn describe(postgres: &Postgres, instance: &Instance) -> String {
     let data = instance.dir().join("postgres/data");
     let shown = data

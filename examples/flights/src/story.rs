@@ -8,7 +8,7 @@ use crate::flight::Flight;
 /// Which moment of 2013 is "now", and whose delay is predicted.
 ///
 /// UA 360 to Palm Beach leaves Newark at 18:00. At 16:00 nothing speaks against it; by 17:00 its aircraft, N832UA, has
-/// landed at Newark 28 minutes late. (UA 360 came to Palm Beach 110 minutes late.)
+/// landed in Cleveland, 28 minutes late, and has yet to come back. (UA 360 came to Palm Beach 110 minutes late.)
 #[derive(Debug, Clone, Copy)]
 pub struct Story;
 

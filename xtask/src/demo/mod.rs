@@ -40,7 +40,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     say::title("Larder's demo: real flights out of New York, real features, real predictions.");
     say::title("The first start builds everything and takes minutes; later ones take seconds. Ctrl-C stops it.");
     let mut demo = Demo::set_up()?;
-    let predictor = demo.start_predictor_after(Demo::fill)?;
+    demo.fill()?;
+    say::step("Starting the predictor");
+    let predictor = demo.start_server("predictor", 8080)?;
     let flight = story::tell(&mut demo, &predictor)?;
     if args.once {
         say::title("\nDone. Without --once, it stays up and goes on with live flights.");
@@ -98,12 +100,6 @@ impl Demo {
         say::step("Materializing: Postgres computes the features, Redis serves them");
         say::note(&self.run_program("feature-server", &["materialize", "--as-of", "-1h"])?);
         Ok(())
-    }
-
-    fn start_predictor_after(&mut self, fill: impl FnOnce(&mut Self) -> Result<()>) -> Result<client::Server> {
-        fill(self)?;
-        say::step("Starting the predictor");
-        self.start_server("predictor", 8080)
     }
 
     fn stay_up(mut self, predictor: &client::Server, flight: &story::Flight) -> Result<()> {

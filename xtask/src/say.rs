@@ -1,23 +1,27 @@
 //! What the user reads: steps, notes beneath them, and failures.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
 
 /// How much of a log is shown when its step fails. The path is shown too.
 const LAST_LINES: usize = 15;
 
 pub(crate) fn title(text: &str) {
-    println!("{text}");
+    line(text);
 }
 
 /// A thing that is about to be done.
 pub(crate) fn step(text: &str) {
-    println!("\n> {text}");
+    line(&format!("\n> {text}"));
 }
 
 /// What came of it, or what to know about it. Several lines are indented alike.
 pub(crate) fn note(text: &str) {
-    for line in text.lines() {
-        println!("{}", format!("  {line}").trim_end());
+    for each in text.lines() {
+        line(format!("  {each}").trim_end());
     }
 }
 
@@ -26,6 +30,11 @@ pub(crate) fn failure(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
     }
+}
+
+/// The work goes on when nobody reads any more, as after `| head`.
+fn line(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// The log's path and its last lines, for the end of an error message.

@@ -1,4 +1,4 @@
-"""Makes fraud.onnx, the model of README.md's own table: score = (amount - mean) / 100. Needs the Python package `onnx`.
+"""Makes fraud.onnx, the model of README.md's own table: score = (amount - mean) / 64. Needs the Python package `onnx`.
 
     python tests/models/make.py
 """
@@ -11,7 +11,7 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper
 
-weights = numpy_helper.from_array(np.array([[0.01], [-0.01]], np.float32), "weights")
+weights = numpy_helper.from_array(np.array([[1 / 64], [-1 / 64]], np.float32), "weights")
 graph = h.make_graph(
     [h.make_node("MatMul", ["features", "weights"], ["score"])],
     "fraud",

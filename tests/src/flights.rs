@@ -156,7 +156,7 @@ async fn loaded() -> &'static (Arc<Replay>, String) {
 
 async fn load() -> Result<(Arc<Replay>, String)> {
     let dataset = Dataset::read(&data_dir())?;
-    let replay = Replay::new(dataset, Shift::NONE, Ingested::AtEvent);
+    let replay = Replay::new(Arc::new(dataset), Shift::NONE, Ingested::AtEvent);
     let database = postgres::empty().await?;
     replay.start(&database.pool, Replay::BEGINNING, replay.end()).await?;
     sqlx::query("ANALYZE").execute(&database.pool).await?;

@@ -13,7 +13,7 @@ use online_store::RedisUrl;
 #[derive(Debug, Args)]
 pub(super) struct LoadArgs {
     /// Folder of the feature definitions
-    #[arg(long, env = "LARDER_FEATURES", value_name = "DIR")]
+    #[arg(long, env = "LARDER_FEATURES", value_name = "DIR", default_value = "features")]
     pub(super) features: PathBuf,
     /// ONNX Runtime's library, 1.24 or later: libonnxruntime.so
     #[arg(long, env = "LARDER_ONNXRUNTIME", value_name = "FILE")]
@@ -32,7 +32,7 @@ impl LoadArgs {
 /// would repeat it.
 #[derive(Debug, Args)]
 pub(super) struct RedisArgs {
-    /// Redis that holds the features; REDIS_URL is understood too
+    /// Redis that holds the features; REDIS_URL is understood too [default: redis://127.0.0.1:6379]
     #[arg(long, env = "LARDER_REDIS_URL", value_name = "URL", hide_env_values = true)]
     redis_url: Option<Secret>,
     /// What other programs call it
@@ -48,8 +48,7 @@ impl RedisArgs {
     /// The features' Redis.
     pub(super) fn features(&self) -> anyhow::Result<RedisUrl> {
         let given = self.redis_url.as_ref().or(self.plain_redis_url.as_ref());
-        let Secret(url) =
-            given.context("where is Redis? Give --redis-url or LARDER_REDIS_URL, such as redis://127.0.0.1:6379")?;
+        let url = given.map_or("redis://127.0.0.1:6379", |Secret(url)| url.as_str());
         url.parse().context("--redis-url (LARDER_REDIS_URL, REDIS_URL)")
     }
 
@@ -82,7 +81,7 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Args)]
 pub(super) struct ModelArgs {
     /// Folder of the model repository
-    #[arg(long, env = "LARDER_MODELS", value_name = "DIR")]
+    #[arg(long, env = "LARDER_MODELS", value_name = "DIR", default_value = "models")]
     pub(super) models: PathBuf,
     /// Batches of a model that run at once, one thread each [default: one a processor]
     #[arg(long, env = "LARDER_SESSIONS", value_name = "N")]

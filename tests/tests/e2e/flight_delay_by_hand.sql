@@ -4,7 +4,7 @@ WITH instance AS (
     SELECT n, i->>'carrier' AS carrier, (i->>'flight')::bigint AS flight, i->>'origin' AS origin, i->>'dest' AS dest,
            i->>'tailnum' AS tailnum, (i->>'prediction_time')::timestamptz AS predicted, $2::timestamptz AS t
     FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS e(i, n)
-), delay AS (
+), delay AS NOT MATERIALIZED (
     SELECT *, least(300, greatest(-60, arr_delay))::float8 AS clipped FROM flights.flight_arrived
 )
 SELECT jsonb_build_object(
@@ -90,4 +90,4 @@ LEFT JOIN LATERAL (
     HAVING count(*) > 0
 ) AS a ON true
 LEFT JOIN flights.plane AS p ON p.tailnum = instance.tailnum AND p.registered_at <= t
-ORDER BY n
+ORDER BY instance.n

@@ -100,8 +100,8 @@ async fn a_table_and_model_of_ones_own_are_served_in_the_lines_shown() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    // (80 - (20 + 40) / 2) / 100
-    assert!(said.contains("0.5"), "{said}");
+    // (80 - (20 + 40) / 2) / 64
+    assert!(said.contains("score = 0.78125"), "{said}");
     assert!(said.contains("spending__amount_30d"), "{said}");
 }
 

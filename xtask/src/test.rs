@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         say::title("\nAll tests passed.");
         return Ok(ExitCode::SUCCESS);
     }
-    say::title("\nSome tests failed: see above.");
+    say::title("\n`cargo test` failed: see above.");
     Ok(finished
         .status
         .code()

@@ -29,7 +29,7 @@ impl Need {
             Self::Postgres => postgres_bin()?.is_some(),
             Self::Redis => redis_server()?.is_some(),
             Self::Pip => has_pip(),
-            Self::Locales => Path::new("/usr/share/i18n/locales/en_US").exists(),
+            Self::Locales => Path::new("/usr/share/i18n/locales/de_DE").exists(),
         })
     }
 

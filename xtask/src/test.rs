@@ -106,10 +106,10 @@ fn cargo_test(args: &Args, environment: &Environment) -> Command {
     command
 }
 
-/// A folder for LOCPATH with en_US.UTF-8, which orders bytes otherwise than C does.
+/// A folder for LOCPATH with de_DE.UTF-8, which orders bytes otherwise than C does.
 fn build_locale(instance: &mut Instance) -> Result<PathBuf> {
     let dir = folder::larder().join("locale");
-    let made = dir.join("en_US.UTF-8");
+    let made = dir.join("de_DE.UTF-8");
     if made.join("LC_COLLATE").exists() {
         return Ok(dir);
     }
@@ -119,7 +119,7 @@ fn build_locale(instance: &mut Instance) -> Result<PathBuf> {
         fs::remove_dir_all(&part)?;
     }
     let mut localedef = Command::new("localedef");
-    localedef.args(["-i", "en_US", "-f", "UTF-8"]).arg(&part);
+    localedef.args(["-i", "de_DE", "-f", "UTF-8"]).arg(&part);
     instance
         .run("localedef", localedef, Output::Log)?
         .success("building a locale for the tests")?;

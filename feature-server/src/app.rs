@@ -85,7 +85,13 @@ impl App {
     pub fn view(&self, name: &str) -> Result<&Arc<View>, UnknownView> {
         self.definitions.view(name).ok_or_else(|| UnknownView {
             name: name.to_owned(),
-            known: self.definitions.views.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", "),
+            known: self
+                .definitions
+                .views
+                .iter()
+                .map(|v| v.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         })
     }
 
@@ -133,7 +139,11 @@ impl App {
         }
         let indexes = source::missing_indexes(&mut connection, &self.definitions).await;
         let (missing_indexes, notes) = indexes.map_err(|error| self.source_url.error(&error))?;
-        Ok(DatabaseCheck { problems, missing_indexes, notes })
+        Ok(DatabaseCheck {
+            problems,
+            missing_indexes,
+            notes,
+        })
     }
 
     pub(crate) const fn source_url(&self) -> &DatabaseUrl {

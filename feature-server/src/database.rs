@@ -25,7 +25,9 @@ pub struct InvalidDatabaseUrl {
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// It does not answer, or refuses us.
-    #[error("cannot connect to {url}: {reason}; check that Postgres runs there and that the URL names the right host, database, user and password")]
+    #[error(
+        "cannot connect to {url}: {reason}; check that Postgres runs there and that the URL names the right host, database, user and password"
+    )]
     Connect {
         /// Without password.
         url: String,
@@ -54,15 +56,20 @@ impl FromStr for DatabaseUrl {
     type Err = InvalidDatabaseUrl;
     fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-            return Err(InvalidDatabaseUrl { reason: "it does not begin with postgres://".into() });
+            return Err(InvalidDatabaseUrl {
+                reason: "it does not begin with postgres://".into(),
+            });
         }
-        let mut options =
-            PgConnectOptions::from_str(text).map_err(|error| InvalidDatabaseUrl { reason: error.to_string() })?;
+        let mut options = PgConnectOptions::from_str(text).map_err(|error| InvalidDatabaseUrl {
+            reason: error.to_string(),
+        })?;
         // The driver's guess for a URL without a user, where the system has no name for us.
         if matches!(options.get_username(), "anonymous" | "unknown") {
             options = options.username("postgres");
         }
-        Ok(Self(options.application_name("feature-server").disable_statement_logging()))
+        Ok(Self(
+            options.application_name("feature-server").disable_statement_logging(),
+        ))
     }
 }
 
@@ -74,7 +81,12 @@ impl fmt::Display for DatabaseUrl {
             None => options.get_host().to_owned(),
         };
         let database = options.get_database().unwrap_or_else(|| options.get_username());
-        write!(f, "postgres://{}@{host}:{}/{database}", options.get_username(), options.get_port())
+        write!(
+            f,
+            "postgres://{}@{host}:{}/{database}",
+            options.get_username(),
+            options.get_port()
+        )
     }
 }
 
@@ -127,14 +139,23 @@ impl DatabaseUrl {
                 Some("3D000" | "28000" | "28P01" | "53300" | "57P03") => {
                     self.connect_error(database.message().to_owned())
                 }
-                _ => DatabaseError::Query { url: self.to_string(), reason: database.message().to_owned() },
+                _ => DatabaseError::Query {
+                    url: self.to_string(),
+                    reason: database.message().to_owned(),
+                },
             },
-            other => DatabaseError::Query { url: self.to_string(), reason: other.to_string() },
+            other => DatabaseError::Query {
+                url: self.to_string(),
+                reason: other.to_string(),
+            },
         }
     }
 
     fn connect_error(&self, reason: String) -> DatabaseError {
-        DatabaseError::Connect { url: self.to_string(), reason }
+        DatabaseError::Connect {
+            url: self.to_string(),
+            reason,
+        }
     }
 }
 
@@ -145,7 +166,10 @@ mod tests {
     #[test]
     fn a_url_never_shows_its_password() {
         let url: DatabaseUrl = "postgres://ann:s3cret@db.example:5433/shop".parse().unwrap();
-        assert_eq!(format!("{url} {url:?}"), "postgres://ann@db.example:5433/shop postgres://ann@db.example:5433/shop");
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "postgres://ann@db.example:5433/shop postgres://ann@db.example:5433/shop"
+        );
         let error = "mysql://ann:s3cret@db/shop".parse::<DatabaseUrl>().unwrap_err();
         assert!(!error.to_string().contains("s3cret"), "{error}");
     }
@@ -154,7 +178,10 @@ mod tests {
     async fn a_database_that_is_not_there_is_named_without_its_password() {
         let url: DatabaseUrl = "postgres://ann:s3cret@127.0.0.1:1/shop".parse().unwrap();
         let error = url.connect().await.unwrap_err().to_string();
-        assert!(error.contains("postgres://ann@127.0.0.1:1/shop") && error.contains("check that Postgres runs"), "{error}");
+        assert!(
+            error.contains("postgres://ann@127.0.0.1:1/shop") && error.contains("check that Postgres runs"),
+            "{error}"
+        );
         assert!(!error.contains("s3cret"), "{error}");
     }
 }

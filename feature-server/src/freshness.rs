@@ -76,9 +76,17 @@ impl App {
         let record = self.store().view(&view.name).await?;
         let freshness = Freshness::at(record.as_ref(), now);
         let last_run = self.store().runs(Some(view.name.as_str()), 1).await?.pop();
-        let next_run = view.schedule.and_then(|every| record.map(|record| record.as_of.plus(every)));
+        let next_run = view
+            .schedule
+            .and_then(|every| record.map(|record| record.as_of.plus(every)));
         let problem = problem(view, &freshness, last_run.as_ref());
-        Ok(ViewStatus { view: view.name.clone(), freshness, last_run, next_run, problem })
+        Ok(ViewStatus {
+            view: view.name.clone(),
+            freshness,
+            last_run,
+            next_run,
+            problem,
+        })
     }
 }
 
@@ -86,7 +94,10 @@ fn problem(view: &View, freshness: &Freshness, last_run: Option<&RunRecord>) -> 
     match last_run {
         None => return Some("never materialized".into()),
         Some(run) if run.outcome == "failed" => {
-            return Some(format!("the last run failed: {}", run.error.as_deref().unwrap_or("no reason recorded")));
+            return Some(format!(
+                "the last run failed: {}",
+                run.error.as_deref().unwrap_or("no reason recorded")
+            ));
         }
         Some(run) if run.outcome == "interrupted" => return Some("the last run's process ended before it did".into()),
         Some(_) => {}

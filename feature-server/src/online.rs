@@ -59,7 +59,13 @@ impl App {
     pub async fn get(&self, service: &str, values: &[(String, String)]) -> Result<Vec<FeatureValue>, GetError> {
         let service = self.definitions().service(service).ok_or_else(|| GetError::NoService {
             name: service.to_owned(),
-            known: self.definitions().services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
+            known: self
+                .definitions()
+                .services
+                .iter()
+                .map(|s| s.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
         let (keys, request) = parse(service, values).map_err(GetError::Values)?;
         let now = self.now().await?;
@@ -68,11 +74,24 @@ impl App {
             .joins
             .iter()
             .zip(&entities)
-            .map(|(join, key)| Lookup { view: &join.view, key: key.as_ref() })
+            .map(|(join, key)| Lookup {
+                view: &join.view,
+                key: key.as_ref(),
+            })
             .collect();
-        let reader = self.online().reader(service.joins.iter().map(|join| join.view.clone()).collect());
+        let reader = self
+            .online()
+            .reader(service.joins.iter().map(|join| join.view.clone()).collect());
         let stored = reader.read(&lookups, now, READ_WITHIN).await?;
-        let inputs = assemble(service, Parts { request: &request, stored: &stored, now, stale: Stale::Default });
+        let inputs = assemble(
+            service,
+            Parts {
+                request: &request,
+                stored: &stored,
+                now,
+                stale: Stale::Default,
+            },
+        );
         let features = service.inputs.iter().zip(inputs).map(|(input, found)| {
             let event = match input.origin {
                 Origin::Stored { join, .. } => stored[join].event,
@@ -95,10 +114,17 @@ type Parsed = (Vec<Option<KeyValue>>, Vec<Option<Value>>);
 
 fn parse(service: &Service, values: &[(String, String)]) -> Result<Parsed, Vec<String>> {
     let mut problems = Vec::new();
-    let known: Vec<&str> =
-        service.keys.iter().map(|k| k.name.as_str()).chain(service.request.iter().map(|f| f.name.as_str())).collect();
+    let known: Vec<&str> = service
+        .keys
+        .iter()
+        .map(|k| k.name.as_str())
+        .chain(service.request.iter().map(|f| f.name.as_str()))
+        .collect();
     for (name, _) in values.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
-        problems.push(format!("`{name}` is neither a join key nor a request feature; there are: {}", known.join(", ")));
+        problems.push(format!(
+            "`{name}` is neither a join key nor a request feature; there are: {}",
+            known.join(", ")
+        ));
     }
     let mut read = |name: &str, value_type: ValueType| -> Option<Value> {
         let (_, text) = values.iter().find(|(given, _)| given == name)?;
@@ -112,11 +138,19 @@ fn parse(service: &Service, values: &[(String, String)]) -> Result<Parsed, Vec<S
         .iter()
         .map(|key| read(key.name.as_str(), key.key_type.value_type()).and_then(|value| value.try_into().ok()))
         .collect();
-    let request = service.request.iter().map(|Field { name, value_type }| read(name.as_str(), *value_type)).collect();
+    let request = service
+        .request
+        .iter()
+        .map(|Field { name, value_type }| read(name.as_str(), *value_type))
+        .collect();
     for key in &service.keys {
         if !values.iter().any(|(name, _)| name == key.name.as_str()) {
             problems.push(format!("join key `{}` is missing: write {}=…", key.name, key.name));
         }
     }
-    if problems.is_empty() { Ok((keys, request)) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok((keys, request))
+    } else {
+        Err(problems)
+    }
 }

@@ -38,7 +38,11 @@ impl Progress {
     pub fn shown(what: &str) -> Self {
         if !std::io::stderr().is_terminal() {
             let started = Instant::now();
-            return Self(Shown::Log { what: what.to_owned(), started, state: Mutex::new((0, started)) });
+            return Self(Shown::Log {
+                what: what.to_owned(),
+                started,
+                state: Mutex::new((0, started)),
+            });
         }
         let bar = ProgressBar::new_spinner();
         bar.set_style(style("{spinner} {msg} {human_pos} rows, {per_sec}, {elapsed}"));
@@ -50,7 +54,9 @@ impl Progress {
     pub fn expect(&self, rows: u64) {
         if let Shown::Bar(bar) = &self.0 {
             bar.set_length(rows);
-            bar.set_style(style("{msg} {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left"));
+            bar.set_style(style(
+                "{msg} {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left",
+            ));
         }
     }
 

@@ -45,12 +45,20 @@ impl Schedules {
     fn set(&self, view: &ViewName, state: State) {
         metrics::gauge!("larder_materialization_consecutive_failures", "view" => view.as_str().to_owned())
             .set(f64::from(state.failures));
-        self.states.lock().expect("no holder panics").insert(view.clone(), state);
+        self.states
+            .lock()
+            .expect("no holder panics")
+            .insert(view.clone(), state);
     }
 }
 
 /// Starts a task a scheduled view, and one that keeps the gauges; all end soon after `stop`.
-pub(crate) fn start(app: &Arc<App>, schedules: &Arc<Schedules>, concurrent_runs: usize, stop: &CancellationToken) -> TaskTracker {
+pub(crate) fn start(
+    app: &Arc<App>,
+    schedules: &Arc<Schedules>,
+    concurrent_runs: usize,
+    stop: &CancellationToken,
+) -> TaskTracker {
     let tasks = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(concurrent_runs));
     for view in &app.definitions().views {
@@ -93,7 +101,14 @@ impl Worker {
             failures = if problem.is_some() { failures + 1 } else { 0 };
             let wait = wait(self.every.to_std(), failures).saturating_sub(due.elapsed());
             let next_run = self.app.now().await.ok().map(|now| now.plus(span(wait)));
-            self.schedules.set(&self.view.name, State { next_run, failures, problem });
+            self.schedules.set(
+                &self.view.name,
+                State {
+                    next_run,
+                    failures,
+                    problem,
+                },
+            );
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -104,7 +119,11 @@ impl Worker {
     /// Runs once; what went wrong, if something did.
     async fn run(&self) -> Option<String> {
         let view = &self.view.name;
-        match self.app.materialize(view.as_str(), Mode::Incremental, None, &Progress::hidden()).await {
+        match self
+            .app
+            .materialize(view.as_str(), Mode::Incremental, None, &Progress::hidden())
+            .await
+        {
             Ok(_) => None,
             Err(error @ RunError::Busy { .. }) => {
                 tracing::info!(%view, "skipped: {error}");
@@ -122,7 +141,9 @@ impl Worker {
 fn wait(every: Duration, failures: u32) -> Duration {
     match failures {
         0 => every,
-        failures => FIRST_BACKOFF.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_BACKOFF.max(every)),
+        failures => FIRST_BACKOFF
+            .saturating_mul(1 << (failures - 1).min(16))
+            .min(LONGEST_BACKOFF.max(every)),
     }
 }
 
@@ -149,8 +170,14 @@ async fn keep_gauges(app: Arc<App>, stop: CancellationToken) {
                 };
                 let later = |ms: Option<i64>| ms.map(|ms| ms.saturating_add(since_ms));
                 set("larder_view_lag_seconds", later(status.freshness.lag_ms));
-                set("larder_view_newest_row_age_seconds", later(status.freshness.newest_row_age_ms));
-                set("larder_view_watermark_timestamp_seconds", status.freshness.watermark.map(|at| at.as_micros() / 1_000));
+                set(
+                    "larder_view_newest_row_age_seconds",
+                    later(status.freshness.newest_row_age_ms),
+                );
+                set(
+                    "larder_view_watermark_timestamp_seconds",
+                    status.freshness.watermark.map(|at| at.as_micros() / 1_000),
+                );
             }
         }
         tokio::select! {
@@ -172,9 +199,14 @@ mod tests {
     #[test]
     fn failing_views_are_tried_less_and_less_often() {
         let secs = Duration::from_secs;
-        for (every, failures, expected) in
-            [(60, 0, 60), (60, 1, 1), (60, 4, 8), (60, 30, 300), (3_600, 30, 3_600), (1, 2, 2)]
-        {
+        for (every, failures, expected) in [
+            (60, 0, 60),
+            (60, 1, 1),
+            (60, 4, 8),
+            (60, 30, 300),
+            (3_600, 30, 3_600),
+            (1, 2, 2),
+        ] {
             assert_eq!(wait(secs(every), failures), secs(expected), "{every} {failures}");
         }
     }

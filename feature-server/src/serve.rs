@@ -21,7 +21,10 @@ pub struct ServeOptions {
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { concurrent_runs: 2, drain: Duration::from_secs(30) }
+        Self {
+            concurrent_runs: 2,
+            drain: Duration::from_secs(30),
+        }
     }
 }
 
@@ -37,7 +40,10 @@ impl App {
         options: ServeOptions,
     ) -> std::io::Result<()> {
         if let Ok(address) = listener.local_addr() {
-            tracing::info!("feature server of project {} at http://{address}", self.definitions().project);
+            tracing::info!(
+                "feature server of project {} at http://{address}",
+                self.definitions().project
+            );
         }
         let schedules = Arc::new(Schedules::default());
         let router = http::router(self, &schedules);
@@ -46,7 +52,10 @@ impl App {
         // Also when the listener failed.
         stop.cancel();
         if tokio::time::timeout(options.drain, tasks.wait()).await.is_err() {
-            tracing::warn!("stopped with runs unfinished after {} s; running again covers their ground", options.drain.as_secs());
+            tracing::warn!(
+                "stopped with runs unfinished after {} s; running again covers their ground",
+                options.drain.as_secs()
+            );
         }
         served
     }

@@ -28,7 +28,10 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<(), DatabaseError> {
     let mut connection = url.connect().await?;
     migrator().run(&mut connection).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error) => url.error(&error),
-        other => DatabaseError::Query { url: url.to_string(), reason: other.to_string() },
+        other => DatabaseError::Query {
+            url: url.to_string(),
+            reason: other.to_string(),
+        },
     })
 }
 
@@ -134,7 +137,11 @@ pub(crate) struct Finished<'a> {
 
 impl Store {
     pub(crate) fn open(url: DatabaseUrl, project: ProjectName, connections: u32) -> Self {
-        Self { pool: url.pool(connections), url, project }
+        Self {
+            pool: url.pool(connections),
+            url,
+            project,
+        }
     }
 
     pub(crate) const fn url(&self) -> &DatabaseUrl {
@@ -147,7 +154,10 @@ impl Store {
 
     /// That the schema is there, and as new as this program.
     pub(crate) async fn check_schema(&self) -> Result<(), DatabaseError> {
-        let schema = |what: &str| DatabaseError::Schema { url: self.url.to_string(), what: what.to_owned() };
+        let schema = |what: &str| DatabaseError::Schema {
+            url: self.url.to_string(),
+            what: what.to_owned(),
+        };
         let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
             .bind(MIGRATIONS_TABLE)
             .fetch_one(&self.pool)
@@ -340,7 +350,11 @@ impl Store {
 
 /// A moment as the driver has it. What lies beyond its range is the end of its range.
 fn time(at: Timestamp) -> DateTime<Utc> {
-    at.to_chrono().unwrap_or(if at.as_micros() < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC })
+    at.to_chrono().unwrap_or(if at.as_micros() < 0 {
+        DateTime::<Utc>::MIN_UTC
+    } else {
+        DateTime::<Utc>::MAX_UTC
+    })
 }
 
 /// A count as Postgres has it.

@@ -44,20 +44,39 @@ impl Ground {
         let name = unique();
         let admin = variable("LARDER_TEST_DATABASE_URL");
         let mut connection = PgConnection::connect(&admin).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut connection)
+            .await
+            .unwrap();
         let (server, _) = admin.rsplit_once('/').unwrap();
         let url = format!("{server}/{name}");
         let database: DatabaseUrl = url.parse().unwrap();
         migrate(&database).await.unwrap();
         let mut source = PgConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(tables.to_owned())).execute(&mut source).await.unwrap();
-        let settings =
-            Settings { database, source_database: None, redis: variable("LARDER_TEST_REDIS_URL").parse().unwrap() };
+        sqlx::raw_sql(AssertSqlSafe(tables.to_owned()))
+            .execute(&mut source)
+            .await
+            .unwrap();
+        let settings = Settings {
+            database,
+            source_database: None,
+            redis: variable("LARDER_TEST_REDIS_URL").parse().unwrap(),
+        };
         let clock = Arc::new(ManualClock::new(at("12:00")));
         let definitions = tempfile::tempdir().unwrap();
-        std::fs::write(definitions.path().join("project.toml"), format!("format = 1\nproject = \"{name}\"\n")).unwrap();
+        std::fs::write(
+            definitions.path().join("project.toml"),
+            format!("format = 1\nproject = \"{name}\"\n"),
+        )
+        .unwrap();
         let app = open(&settings, definitions.path(), toml, &clock);
-        Self { app, clock, settings, definitions, source }
+        Self {
+            app,
+            clock,
+            settings,
+            definitions,
+            source,
+        }
     }
 
     /// A table of arrivals, an aggregate view `ops` and a row view `newest` over it, and a service of both.
@@ -77,14 +96,26 @@ impl Ground {
 
     /// Runs SQL in the source.
     pub(crate) async fn sql(&mut self, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.source).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.source)
+            .await
+            .unwrap();
     }
 
     /// Adds an arrival: carrier, event time, created time (of the day, or a whole timestamp) and delay.
     pub(crate) async fn arrival(&mut self, carrier: &str, event: &str, created: &str, delay: &str) {
-        let full = |time: &str| if time.len() == 5 { format!("2013-11-05 {time}:00+00") } else { time.to_owned() };
+        let full = |time: &str| {
+            if time.len() == 5 {
+                format!("2013-11-05 {time}:00+00")
+            } else {
+                time.to_owned()
+            }
+        };
         let (event, created) = (full(event), full(created));
-        self.sql(&format!("INSERT INTO arrivals VALUES ('{carrier}', '{event}', '{created}', {delay})")).await;
+        self.sql(&format!(
+            "INSERT INTO arrivals VALUES ('{carrier}', '{event}', '{created}', {delay})"
+        ))
+        .await;
     }
 
     /// Runs a view as of a time of the day.
@@ -99,11 +130,19 @@ impl Ground {
 
     /// What a reader finds for a carrier at a time of the day.
     pub(crate) async fn read(&self, view: &str, carrier: &str, time: &str) -> StoredRow {
+        self.read_key(view, KeyValue::String(carrier.to_owned()), time).await
+    }
+
+    /// What a reader finds for the entity with this join key.
+    pub(crate) async fn read_key(&self, view: &str, key: KeyValue, time: &str) -> StoredRow {
         let view = self.app.view(view).unwrap();
-        let key = EntityKey::new([(&view.entity.join_keys[0].name, &KeyValue::String(carrier.to_owned()))]);
+        let key = EntityKey::new([(&view.entity.join_keys[0].name, &key)]);
         let reader = self.online().reader(vec![Arc::clone(view)]);
         let lookup = Lookup { view, key: Some(&key) };
-        let mut rows = reader.read(&[lookup], at(time), std::time::Duration::from_secs(5)).await.unwrap();
+        let mut rows = reader
+            .read(&[lookup], at(time), std::time::Duration::from_secs(5))
+            .await
+            .unwrap();
         rows.remove(0)
     }
 
@@ -135,7 +174,11 @@ fn open(settings: &Settings, folder: &std::path::Path, toml: &str, clock: &Arc<M
 
 /// Values as one line of text, nulls as `-`.
 pub(crate) fn text(values: &[Option<Value>]) -> String {
-    values.iter().map(|v| v.as_ref().map_or_else(|| "-".to_owned(), Value::to_text)).collect::<Vec<_>>().join(" ")
+    values
+        .iter()
+        .map(|v| v.as_ref().map_or_else(|| "-".to_owned(), Value::to_text))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A table of arrivals: who, when, when written, how late.

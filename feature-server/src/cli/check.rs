@@ -52,19 +52,41 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
             println!("the database fits the definitions");
         }
     }
-    Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if found.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print_summary(definitions: &Definitions) {
     println!("project {}", definitions.project);
     for view in &definitions.views {
-        let kind = if view.is_aggregate() { "aggregate view" } else { "row view" };
-        let schedule = view.schedule.map_or_else(|| "by command".to_owned(), |span| format!("every {span}"));
-        let ttl = view.ttl.map_or_else(|| "no ttl".to_owned(), |span| format!("ttl {span}"));
-        println!("{kind} {} of {}: {} features, {ttl}, {schedule}", view.name, view.entity.name, view.fields().len());
+        let kind = if view.is_aggregate() {
+            "aggregate view"
+        } else {
+            "row view"
+        };
+        let schedule = view
+            .schedule
+            .map_or_else(|| "by command".to_owned(), |span| format!("every {span}"));
+        let ttl = view
+            .ttl
+            .map_or_else(|| "no ttl".to_owned(), |span| format!("ttl {span}"));
+        println!(
+            "{kind} {} of {}: {} features, {ttl}, {schedule}",
+            view.name,
+            view.entity.name,
+            view.fields().len()
+        );
     }
     for service in &definitions.services {
-        println!("feature service {}: {} inputs from {} views", service.name, service.inputs.len(), service.joins.len());
+        println!(
+            "feature service {}: {} inputs from {} views",
+            service.name,
+            service.inputs.len(),
+            service.joins.len()
+        );
     }
 }
 

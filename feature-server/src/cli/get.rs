@@ -21,7 +21,9 @@ pub(super) struct Arguments {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -29,7 +31,11 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     let app = places.app()?;
     match app.get(&arguments.service, &arguments.values).await {
         Ok(features) => {
-            if arguments.json { print_json(&features)? } else { print!("{}", text(&features)) }
+            if arguments.json {
+                print_json(&features)?
+            } else {
+                print!("{}", text(&features))
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error @ (GetError::NoService { .. } | GetError::Values(_))) => Ok(wrong_usage(&error)),
@@ -41,13 +47,25 @@ fn text(features: &[FeatureValue]) -> String {
     let rows: Vec<[String; 5]> = features
         .iter()
         .map(|feature| {
-            let value = if feature.value.is_null() { "null".to_owned() } else { feature.value.to_string() };
+            let value = if feature.value.is_null() {
+                "null".to_owned()
+            } else {
+                feature.value.to_string()
+            };
             [
                 feature.feature.clone(),
-                if feature.defaulted { format!("{value} (default)") } else { value },
+                if feature.defaulted {
+                    format!("{value} (default)")
+                } else {
+                    value
+                },
                 feature.status.name().to_owned(),
-                feature.age_ms.map_or_else(|| "-".to_owned(), |ms| span(ms.saturating_mul(1_000))),
-                feature.event_timestamp.map_or_else(|| "-".to_owned(), |at| at.to_string()),
+                feature
+                    .age_ms
+                    .map_or_else(|| "-".to_owned(), |ms| span(ms.saturating_mul(1_000))),
+                feature
+                    .event_timestamp
+                    .map_or_else(|| "-".to_owned(), |at| at.to_string()),
             ]
         })
         .collect();

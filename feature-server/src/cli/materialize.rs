@@ -42,7 +42,11 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         Some(when) => Some(when.resolve(app.now().await?)),
         None => None,
     };
-    let mode = if arguments.incremental { Mode::Incremental } else { Mode::Full };
+    let mode = if arguments.incremental {
+        Mode::Incremental
+    } else {
+        Mode::Full
+    };
     let mut done = Vec::new();
     let mut failed = false;
     for view in views {
@@ -55,21 +59,34 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
             }
         }
     }
-    if arguments.json { print_json(&done)? } else { print!("{}", text(&done)) }
+    if arguments.json {
+        print_json(&done)?
+    } else {
+        print!("{}", text(&done))
+    }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn text(runs: &[RunSummary]) -> String {
-    let rows: Vec<[String; 7]> = runs.iter().map(|run| {
-        [
-            run.view.to_string(),
-            run.forced_full.as_ref().map_or_else(|| run.kind.name().to_owned(), |why| format!("forced full: {why}")),
-            run.as_of.to_string(),
-            run.counts.read.to_string(),
-            run.counts.written.to_string(),
-            run.counts.older.to_string(),
-            span(i64::try_from(run.duration_ms).unwrap_or(i64::MAX).saturating_mul(1_000)),
-        ]
-    }).collect();
-    if rows.is_empty() { String::new() } else { table(["view", "run", "as of", "read", "written", "older", "took"], &rows) }
+    let rows: Vec<[String; 7]> = runs
+        .iter()
+        .map(|run| {
+            [
+                run.view.to_string(),
+                run.forced_full
+                    .as_ref()
+                    .map_or_else(|| run.kind.name().to_owned(), |why| format!("forced full: {why}")),
+                run.as_of.to_string(),
+                run.counts.read.to_string(),
+                run.counts.written.to_string(),
+                run.counts.older.to_string(),
+                span(i64::try_from(run.duration_ms).unwrap_or(i64::MAX).saturating_mul(1_000)),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        String::new()
+    } else {
+        table(["view", "run", "as of", "read", "written", "older", "took"], &rows)
+    }
 }

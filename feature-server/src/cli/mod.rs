@@ -37,16 +37,40 @@ pub struct Cli {
 #[derive(Args)]
 struct Places {
     /// Directory of the feature definitions (TOML, and the SQL files they name)
-    #[arg(long, env = "LARDER_FEATURES", value_name = "DIR", default_value = "features", global = true)]
+    #[arg(
+        long,
+        env = "LARDER_FEATURES",
+        value_name = "DIR",
+        default_value = "features",
+        global = true
+    )]
     features: PathBuf,
     /// Postgres that holds the `larder` schema and the sources; DATABASE_URL is understood too
-    #[arg(long, env = "LARDER_DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        env = "LARDER_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        global = true
+    )]
     database_url: Option<String>,
     /// Postgres that features are read from, if that is another: a replica
-    #[arg(long, env = "LARDER_SOURCE_DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        env = "LARDER_SOURCE_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        global = true
+    )]
     source_database_url: Option<String>,
     /// Redis that features are written to; REDIS_URL is understood too [default: redis://127.0.0.1:6379]
-    #[arg(long, env = "LARDER_REDIS_URL", value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        env = "LARDER_REDIS_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        global = true
+    )]
     redis_url: Option<String>,
 }
 
@@ -98,7 +122,9 @@ impl Places {
             .database_url
             .clone()
             .or_else(|| std::env::var("DATABASE_URL").ok())
-            .context("which database? Set DATABASE_URL, or --database-url, to postgres://user:password@host:port/database")?;
+            .context(
+                "which database? Set DATABASE_URL, or --database-url, to postgres://user:password@host:port/database",
+            )?;
         let redis = self
             .redis_url
             .clone()

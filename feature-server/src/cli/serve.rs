@@ -26,10 +26,16 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let app = places.app()?;
-    let listener = tokio::net::TcpListener::bind(arguments.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}; is it in use, or not an address of this machine?", arguments.listen))?;
-    let options = ServeOptions { concurrent_runs: usize::from(arguments.concurrent_runs), drain: arguments.drain.to_std() };
+    let listener = tokio::net::TcpListener::bind(arguments.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}; is it in use, or not an address of this machine?",
+            arguments.listen
+        )
+    })?;
+    let options = ServeOptions {
+        concurrent_runs: usize::from(arguments.concurrent_runs),
+        drain: arguments.drain.to_std(),
+    };
     app.serve(listener, lifecycle::stop_on_signal()?, options).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,7 +17,11 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let statuses = places.app()?.status().await?;
-    if arguments.json { print_json(&statuses)? } else { print!("{}", text(&statuses)) }
+    if arguments.json {
+        print_json(&statuses)?
+    } else {
+        print!("{}", text(&statuses))
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -33,7 +37,10 @@ fn text(statuses: &[ViewStatus]) -> String {
                 or_never(status.freshness.lag_ms.map(|ms| span(ms.saturating_mul(1_000)))),
                 or_never(status.freshness.newest_row.map(|at| at.to_string())),
                 or_never(status.last_run.as_ref().map(|run| {
-                    let ended = run.finished_at.unwrap_or(run.started_at).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+                    let ended = run
+                        .finished_at
+                        .unwrap_or(run.started_at)
+                        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
                     format!("{} {} {ended}, {} rows", run.kind, run.outcome, run.rows_written)
                 })),
                 or_never(status.next_run.map(|at| at.to_string())),
@@ -41,5 +48,17 @@ fn text(statuses: &[ViewStatus]) -> String {
             ]
         })
         .collect();
-    table(["view", "entities", "watermark", "lag", "newest row", "last run", "next run", "problem"], &rows)
+    table(
+        [
+            "view",
+            "entities",
+            "watermark",
+            "lag",
+            "newest row",
+            "last run",
+            "next run",
+            "problem",
+        ],
+        &rows,
+    )
 }

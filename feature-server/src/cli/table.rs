@@ -52,7 +52,13 @@ mod tests {
     fn tables_line_up_and_spans_are_short() {
         let rows = [["a".to_owned(), "1".to_owned()], ["longer".to_owned(), String::new()]];
         assert_eq!(table(["view", "n"], &rows), "view    n\na       1\nlonger\n");
-        for (micros, text) in [(0, "0 ms"), (1_500_000, "1s"), (90_000_000, "1m 30s"), (90_000_000_000, "1d 1h"), (-60_000_000, "-1m")] {
+        for (micros, text) in [
+            (0, "0 ms"),
+            (1_500_000, "1s"),
+            (90_000_000, "1m 30s"),
+            (90_000_000_000, "1d 1h"),
+            (-60_000_000, "-1m"),
+        ] {
             assert_eq!(span(micros), text);
         }
     }

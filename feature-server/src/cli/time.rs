@@ -38,7 +38,10 @@ mod tests {
     #[test]
     fn moments_are_absolute_or_relative() {
         let now: Timestamp = "2013-11-08T00:00:00Z".parse().unwrap();
-        for (text, moment) in [("2013-11-05T17:30:00+01:00", "2013-11-05T16:30:00Z"), ("-7d", "2013-11-01T00:00:00Z")] {
+        for (text, moment) in [
+            ("2013-11-05T17:30:00+01:00", "2013-11-05T16:30:00Z"),
+            ("-7d", "2013-11-01T00:00:00Z"),
+        ] {
             assert_eq!(text.parse::<When>().unwrap().resolve(now), moment.parse().unwrap());
         }
         for bad in ["7d", "yesterday", "--7d", ""] {

@@ -32,13 +32,25 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     let unfinished = unfinished(&arguments.out);
     let file = File::create(&unfinished).with_context(|| format!("{} cannot be written", unfinished.display()))?;
     let progress = Progress::shown(&arguments.service);
-    let outcome = app.training_set(&arguments.service, BufReader::new(labels), BufWriter::new(file), &progress).await;
+    let outcome = app
+        .training_set(
+            &arguments.service,
+            BufReader::new(labels),
+            BufWriter::new(file),
+            &progress,
+        )
+        .await;
     progress.finish();
     match outcome {
         Ok(summary) => {
             std::fs::rename(&unfinished, &arguments.out)
                 .with_context(|| format!("{} cannot be written", arguments.out.display()))?;
-            println!("{} rows, {} columns: {}", summary.rows, summary.columns, arguments.out.display());
+            println!(
+                "{} rows, {} columns: {}",
+                summary.rows,
+                summary.columns,
+                arguments.out.display()
+            );
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {

@@ -18,7 +18,10 @@ use crate::database::DatabaseError;
 use crate::schedule::Schedules;
 
 /// Requests here are questions of operators: small and few.
-const LIMITS: Limits = Limits { body_bytes: 64 * 1024, in_flight: 64 };
+const LIMITS: Limits = Limits {
+    body_bytes: 64 * 1024,
+    in_flight: 64,
+};
 /// How long a dependency may take to show that it is there.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
@@ -29,7 +32,10 @@ struct Api {
 }
 
 pub(crate) fn router(app: &Arc<App>, schedules: &Arc<Schedules>) -> Router {
-    let api = Api { app: Arc::clone(app), schedules: Arc::clone(schedules) };
+    let api = Api {
+        app: Arc::clone(app),
+        schedules: Arc::clone(schedules),
+    };
     let work = Router::new()
         .route("/v1/views", get(views::list))
         .route("/v1/views/{view}", get(views::one))
@@ -40,7 +46,9 @@ pub(crate) fn router(app: &Arc<App>, schedules: &Arc<Schedules>) -> Router {
         move || readiness(Arc::clone(&app))
     };
     service::http::finished(
-        service::http::limited(work, LIMITS).merge(health::routes(ready)).merge(telemetry::metrics_route()),
+        service::http::limited(work, LIMITS)
+            .merge(health::routes(ready))
+            .merge(telemetry::metrics_route()),
     )
 }
 
@@ -65,5 +73,8 @@ async fn readiness(app: Arc<App>) -> Readiness {
 /// A database that does not answer is nothing the caller can mend: what exactly is wrong goes to the log.
 fn unavailable(error: &DatabaseError) -> ApiError {
     tracing::error!("{error}");
-    ApiError::unavailable("database_unavailable", "the database could not be read; the server's log has the cause")
+    ApiError::unavailable(
+        "database_unavailable",
+        "the database could not be read; the server's log has the cause",
+    )
 }

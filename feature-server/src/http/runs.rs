@@ -34,8 +34,15 @@ pub(super) async fn list(
         return Err(ApiError::bad_request("wrong_parameter", message).with("parameter", "limit"));
     }
     if let Some(name) = &view {
-        api.app.view(name).map_err(|error| ApiError::not_found("unknown_view", error.to_string()).with("view", name.as_str()))?;
+        api.app
+            .view(name)
+            .map_err(|error| ApiError::not_found("unknown_view", error.to_string()).with("view", name.as_str()))?;
     }
-    let runs = api.app.store().runs(view.as_deref(), limit).await.map_err(|error| unavailable(&error))?;
+    let runs = api
+        .app
+        .store()
+        .runs(view.as_deref(), limit)
+        .await
+        .map_err(|error| unavailable(&error))?;
     Ok(Json(json!({"runs": runs})))
 }

@@ -11,8 +11,14 @@ use crate::freshness::ViewStatus;
 
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
     let statuses = api.app.status().await.map_err(|error| unavailable(&error))?;
-    let views: Vec<Value> =
-        api.app.definitions().views.iter().zip(statuses).map(|(view, status)| describe(&api, view, status)).collect();
+    let views: Vec<Value> = api
+        .app
+        .definitions()
+        .views
+        .iter()
+        .zip(statuses)
+        .map(|(view, status)| describe(&api, view, status))
+        .collect();
     Ok(Json(json!({"project": api.app.definitions().project, "views": views})))
 }
 
@@ -22,7 +28,11 @@ pub(super) async fn one(State(api): State<Api>, Path(name): Path<String>) -> Res
         .view(&name)
         .map_err(|error| ApiError::not_found("unknown_view", error.to_string()).with("view", name.as_str()))?;
     let now = api.app.now().await.map_err(|error| unavailable(&error))?;
-    let status = api.app.view_status(view, now).await.map_err(|error| unavailable(&error))?;
+    let status = api
+        .app
+        .view_status(view, now)
+        .await
+        .map_err(|error| unavailable(&error))?;
     Ok(Json(describe(&api, view, status)))
 }
 

@@ -34,7 +34,10 @@ pub(super) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) 
             encode(&view.schema, header, &body, &mut blob);
             Ok(Encoded { key, blob, event })
         }
-        Err(error) => Err(EncodeError { entity: Some(key), error }),
+        Err(error) => Err(EncodeError {
+            entity: Some(key),
+            error,
+        }),
     }
 }
 
@@ -44,7 +47,9 @@ fn entity_key(view: &View, fields: &mut Fields<'_>) -> Result<EntityKey, DecodeE
         let value = fields.value(key.key_type.value_type())?.ok_or(DecodeError::Copy)?;
         values.push(KeyValue::try_from(value).map_err(|_| DecodeError::Copy)?);
     }
-    Ok(EntityKey::new(view.entity.join_keys.iter().map(|key| &key.name).zip(&values)))
+    Ok(EntityKey::new(
+        view.entity.join_keys.iter().map(|key| &key.name).zip(&values),
+    ))
 }
 
 fn header_and_body(
@@ -54,13 +59,25 @@ fn header_and_body(
 ) -> Result<(Header, Body, Option<Timestamp>), DecodeError> {
     let event = fields.timestamp()?;
     let header = if view.is_aggregate() {
-        Header { event: as_of, created: None, as_of }
+        Header {
+            event: as_of,
+            created: None,
+            as_of,
+        }
     } else {
-        Header { event: event.ok_or(DecodeError::Copy)?, created: fields.timestamp()?, as_of }
+        Header {
+            event: event.ok_or(DecodeError::Copy)?,
+            created: fields.timestamp()?,
+            as_of,
+        }
     };
     if event.is_none() {
         return Ok((header, Body::Tombstone, None));
     }
-    let values = view.fields().iter().map(|field| fields.value(field.value_type)).collect::<Result<_, _>>()?;
+    let values = view
+        .fields()
+        .iter()
+        .map(|field| fields.value(field.value_type))
+        .collect::<Result<_, _>>()?;
     Ok((header, Body::Values(values), event))
 }

@@ -37,7 +37,10 @@ impl Lock {
                 format!("run {} of process {} on {}, since {since}", run.id, run.pid, run.host)
             },
         );
-        Err(RunError::Busy { view: view.name.clone(), holder })
+        Err(RunError::Busy {
+            view: view.name.clone(),
+            holder,
+        })
     }
 
     /// That the lock is still ours. With the connection the lock is lost, and another run may have begun.
@@ -45,6 +48,10 @@ impl Lock {
     /// # Errors
     /// [`RunError::LockLost`].
     pub(super) async fn verify(&mut self) -> Result<(), RunError> {
-        sqlx::query("SELECT 1").execute(&mut self.connection).await.map(|_| ()).map_err(|error| RunError::LockLost(error.to_string()))
+        sqlx::query("SELECT 1")
+            .execute(&mut self.connection)
+            .await
+            .map(|_| ())
+            .map_err(|error| RunError::LockLost(error.to_string()))
     }
 }

@@ -73,17 +73,29 @@ pub enum RunError {
     Online(#[from] StoreError),
     #[error("view {view} is being materialized already by {holder}: wait for it to end, or end it")]
     Busy { view: ViewName, holder: String },
-    #[error("a run as of {as_of} is refused: it is only {now} by the source database's clock, and what will be known then is not known yet")]
+    #[error(
+        "a run as of {as_of} is refused: it is only {now} by the source database's clock, and what will be known then is not known yet"
+    )]
     Future { as_of: Timestamp, now: Timestamp },
-    #[error("view {view} is materialized as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer")]
-    Earlier { view: ViewName, as_of: Timestamp, latest: Timestamp },
+    #[error(
+        "view {view} is materialized as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer"
+    )]
+    Earlier {
+        view: ViewName,
+        as_of: Timestamp,
+        latest: Timestamp,
+    },
     #[error("the definitions do not fit the database:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
     Columns(Vec<Problem>),
     #[error("view {view}: the source's rows cannot be read: {reason}")]
     Source { view: ViewName, reason: String },
-    #[error("the connection that holds the view's lock broke ({0}): another run may have begun, so this one does not finish; run it again")]
+    #[error(
+        "the connection that holds the view's lock broke ({0}): another run may have begun, so this one does not finish; run it again"
+    )]
     LockLost(String),
-    #[error("view {0}: its marker in Redis is not the one this run started from: something else wrote it meanwhile; run again")]
+    #[error(
+        "view {0}: its marker in Redis is not the one this run started from: something else wrote it meanwhile; run again"
+    )]
     MarkerMoved(ViewName),
 }
 
@@ -134,11 +146,27 @@ impl App {
         if as_of > now {
             return Err(RunError::Future { as_of, now });
         }
-        let before = Before { marker: self.marker(&view.name).await?, record: self.store().view(&view.name).await? };
+        let before = Before {
+            marker: self.marker(&view.name).await?,
+            record: self.store().view(&view.name).await?,
+        };
         let plan = plan(view, mode, as_of, &before)?;
-        let watermark = self.replayed_to(&mut source).await?.map_or(as_of, |replayed| replayed.min(as_of));
-        let run = Run { app: self, view, id: Uuid::now_v7(), as_of, watermark, digest: view.digest(), plan };
-        self.store().begin(&mut lock.connection, &run.begun(), (&host(), pid())).await?;
+        let watermark = self
+            .replayed_to(&mut source)
+            .await?
+            .map_or(as_of, |replayed| replayed.min(as_of));
+        let run = Run {
+            app: self,
+            view,
+            id: Uuid::now_v7(),
+            as_of,
+            watermark,
+            digest: view.digest(),
+            plan,
+        };
+        self.store()
+            .begin(&mut lock.connection, &run.begun(), (&host(), pid()))
+            .await?;
         let mut counts = Counts::default();
         match run.go(&mut source, &mut lock, &mut counts, progress).await {
             Ok(()) => Ok(run.summary(counts, started.elapsed())),
@@ -179,7 +207,9 @@ impl Run<'_> {
         counts: &mut Counts,
         progress: &Progress,
     ) -> Result<(), RunError> {
-        let columns = source::columns_of(source, &self.view.source).await.map_err(|e| RunError::Columns(vec![e.into()]))?;
+        let columns = source::columns_of(source, &self.view.source)
+            .await
+            .map_err(|e| RunError::Columns(vec![e.into()]))?;
         let problems = source::check_view(self.view, &columns);
         if !problems.is_empty() {
             return Err(RunError::Columns(problems));
@@ -215,7 +245,12 @@ impl Run<'_> {
             Plan::Full { .. } => self.as_of,
             Plan::Incremental { marker, .. } => marker.full_as_of,
         };
-        Marker { run: self.id.to_string(), as_of: self.as_of, digest: self.digest.clone(), full_as_of }
+        Marker {
+            run: self.id.to_string(),
+            as_of: self.as_of,
+            digest: self.digest.clone(),
+            full_as_of,
+        }
     }
 
     fn begun(&self) -> Begun<'_> {
@@ -265,7 +300,13 @@ fn report(view: &View, outcome: &Result<RunSummary, RunError>, duration: Duratio
     let name = view.name.as_str().to_owned();
     let label = match outcome {
         Ok(summary) => {
-            let Counts { read, written, older, bytes, .. } = summary.counts;
+            let Counts {
+                read,
+                written,
+                older,
+                bytes,
+                ..
+            } = summary.counts;
             if let Some(reason) = &summary.forced_full {
                 tracing::info!(view = name, "forced full: {reason}");
             }
@@ -288,7 +329,8 @@ fn report(view: &View, outcome: &Result<RunSummary, RunError>, duration: Duratio
 
 /// The name of this machine.
 fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 fn pid() -> i32 {

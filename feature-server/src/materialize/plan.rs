@@ -56,7 +56,11 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
     let Before { marker, record } = before;
     let latest = marker.as_ref().map(|m| m.as_of).max(record.as_ref().map(|r| r.as_of));
     if let Some(latest) = latest.filter(|&latest| latest > as_of) {
-        return Err(RunError::Earlier { view: view.name.clone(), as_of, latest });
+        return Err(RunError::Earlier {
+            view: view.name.clone(),
+            as_of,
+            latest,
+        });
     }
     if mode == Mode::Full {
         return Ok(Plan::Full { reason: None });
@@ -66,7 +70,10 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
         (None, None) => return full("it is the view's first run".into()),
         (None, Some(_)) => return full("Redis has no marker of the last run: it has lost the view's data".into()),
         (Some(marker), None) => {
-            return full(format!("Postgres has no record of run {}, whose marker is in Redis", marker.run));
+            return full(format!(
+                "Postgres has no record of run {}, whose marker is in Redis",
+                marker.run
+            ));
         }
         (Some(marker), Some(record)) => (marker, record),
     };
@@ -82,8 +89,19 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
     let read_to = record.watermark.min(marker.as_of);
     let look_back = view.source.look_back;
     let since = match view.source.created_timestamp {
-        Some(_) => Since { event: read_to, created: Some(record.watermark.minus(look_back)), as_of: marker.as_of },
-        None => Since { event: read_to.minus(look_back), created: None, as_of: marker.as_of },
+        Some(_) => Since {
+            event: read_to,
+            created: Some(record.watermark.minus(look_back)),
+            as_of: marker.as_of,
+        },
+        None => Since {
+            event: read_to.minus(look_back),
+            created: None,
+            as_of: marker.as_of,
+        },
     };
-    Ok(Plan::Incremental { marker: marker.clone(), since })
+    Ok(Plan::Incremental {
+        marker: marker.clone(),
+        since,
+    })
 }

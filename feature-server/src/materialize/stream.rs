@@ -34,7 +34,11 @@ impl Run<'_> {
         progress: &Progress,
     ) -> Result<(), RunError> {
         let (batches, received) = mpsc::channel(IN_FLIGHT);
-        let guard = if self.view.is_aggregate() { Guard::AsOf } else { Guard::EventThenCreated };
+        let guard = if self.view.is_aggregate() {
+            Guard::AsOf
+        } else {
+            Guard::EventThenCreated
+        };
         let writing = write(self.app.writer(), self.view.name.clone(), guard, received);
         let writing = AbortOnDropHandle::new(tokio::spawn(writing));
         let read = self.read(source, select, batches, counts, progress).await;
@@ -60,11 +64,17 @@ impl Run<'_> {
             .execute(&mut *source)
             .await
             .map_err(failed)?;
-        let mut rows = source.copy_out_raw(&format!("COPY ({select}) TO STDOUT (FORMAT binary)")).await.map_err(failed)?;
+        let mut rows = source
+            .copy_out_raw(&format!("COPY ({select}) TO STDOUT (FORMAT binary)"))
+            .await
+            .map_err(failed)?;
         let mut copy = CopyRows::default();
         let mut filling = Filling::default();
         while let Some(chunk) = rows.try_next().await.map_err(failed)? {
-            let Some(event) = filling.take(self.view, self.as_of, &mut copy, &chunk).map_err(|e| self.unreadable(&e))? else {
+            let Some(event) = filling
+                .take(self.view, self.as_of, &mut copy, &chunk)
+                .map_err(|e| self.unreadable(&e))?
+            else {
                 continue;
             };
             counts.read += 1;
@@ -91,7 +101,10 @@ impl Run<'_> {
     }
 
     fn unreadable(&self, reason: &dyn std::fmt::Display) -> RunError {
-        RunError::Source { view: self.view.name.clone(), reason: reason.to_string() }
+        RunError::Source {
+            view: self.view.name.clone(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -111,7 +124,9 @@ impl Filling {
         copy: &mut CopyRows,
         chunk: &[u8],
     ) -> Result<Option<Option<Timestamp>>, EncodeError> {
-        let Some(fields) = copy.fields(chunk)? else { return Ok(None) };
+        let Some(fields) = copy.fields(chunk)? else {
+            return Ok(None);
+        };
         let row = encode_row(view, as_of, fields)?;
         self.bytes += row.blob.len();
         self.batch.push((row.key, row.blob));
@@ -136,7 +151,9 @@ async fn write(
     guard: Guard,
     batches: mpsc::Receiver<Batch>,
 ) -> (Written, Result<(), StoreError>) {
-    let batches = stream::unfold(batches, |mut batches| async { batches.recv().await.map(|batch| (batch, batches)) });
+    let batches = stream::unfold(batches, |mut batches| async {
+        batches.recv().await.map(|batch| (batch, batches))
+    });
     let writes = batches
         .map(|batch| {
             let (writer, view) = (&writer, &view);

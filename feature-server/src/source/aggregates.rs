@@ -35,7 +35,12 @@ pub(crate) fn changed_aggregates(view: &View, columns: &Columns, as_of: Timestam
     let keys = sql::keys(view);
     let names: Vec<String> = (0..keys.len()).map(|i| format!("k{i}")).collect();
     let select = |condition: String| {
-        let list = keys.iter().zip(&names).map(|(key, name)| format!("{key} AS {name}")).collect::<Vec<_>>().join(", ");
+        let list = keys
+            .iter()
+            .zip(&names)
+            .map(|(key, name)| format!("{key} AS {name}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         format!(
             "SELECT {list} FROM {relation} WHERE {present} AND {condition}",
             relation = sql::relation(&view.source),
@@ -62,7 +67,11 @@ pub(crate) fn changed_aggregates(view: &View, columns: &Columns, as_of: Timestam
 pub(crate) fn aggregates_of(view: &View, columns: &Columns, keys: &[String], moment: &str) -> String {
     let at = Moment::Of(moment);
     let features = features(view, columns, at);
-    let list = features.iter().enumerate().map(|(i, f)| format!(", {f} AS f{i}")).collect::<String>();
+    let list = features
+        .iter()
+        .enumerate()
+        .map(|(i, f)| format!(", {f} AS f{i}"))
+        .collect::<String>();
     format!(
         "SELECT true AS present, {moment} AS event{list} FROM {relation} WHERE {matches} AND {within} HAVING count(*) > 0",
         relation = sql::relation(&view.source),
@@ -75,14 +84,23 @@ pub(crate) fn aggregates_of(view: &View, columns: &Columns, keys: &[String], mom
 fn changes(view: &View, as_of: Timestamp, since: Since) -> Vec<String> {
     let event = sql::event(&view.source);
     let until = sql::instant(as_of);
-    let mut conditions = vec![format!("{event} > {} AND {event} <= {until}", sql::instant(since.event))];
+    let mut conditions = vec![format!(
+        "{event} > {} AND {event} <= {until}",
+        sql::instant(since.event)
+    )];
     if let (Some(created), Some(from)) = (sql::raw_created(&view.source), since.created) {
         let within = within(view, Moment::At(as_of), longest(view));
-        conditions.push(format!("{created} >= {} AND {created} < 'infinity' AND {within}", sql::instant(from)));
+        conditions.push(format!(
+            "{created} >= {} AND {created} < 'infinity' AND {within}",
+            sql::instant(from)
+        ));
     }
     for window in windows(view) {
         let from = Moment::At(since.as_of).minus(window);
-        conditions.push(format!("{event} > {from} AND {event} <= {}", Moment::At(as_of).minus(window)));
+        conditions.push(format!(
+            "{event} > {from} AND {event} <= {}",
+            Moment::At(as_of).minus(window)
+        ));
     }
     conditions
 }
@@ -114,18 +132,33 @@ fn positions(count: usize) -> String {
 fn features(view: &View, columns: &Columns, moment: Moment<'_>) -> Vec<String> {
     let longest = longest(view);
     let fields = view.fields().iter().map(|f| f.value_type);
-    aggregates(view).iter().zip(fields).map(|(a, t)| {
-        let window = (a.window < longest).then(|| format!("{} > {}", sql::event(&view.source), moment.minus(a.window)));
-        feature(view, columns, a, t, window)
-    }).collect()
+    aggregates(view)
+        .iter()
+        .zip(fields)
+        .map(|(a, t)| {
+            let window =
+                (a.window < longest).then(|| format!("{} > {}", sql::event(&view.source), moment.minus(a.window)));
+            feature(view, columns, a, t, window.as_deref())
+        })
+        .collect()
 }
 
 /// One aggregate, over the rows that satisfy `window`.
-fn feature(view: &View, columns: &Columns, aggregate: &Aggregate, value_type: ValueType, window: Option<String>) -> String {
+fn feature(
+    view: &View,
+    columns: &Columns,
+    aggregate: &Aggregate,
+    value_type: ValueType,
+    window: Option<&str>,
+) -> String {
     let event = sql::event(&view.source);
     let filtered = |call: String, more: Option<String>| {
-        let conditions: Vec<String> = window.iter().cloned().chain(more).collect();
-        if conditions.is_empty() { call } else { format!("{call} FILTER (WHERE {})", conditions.join(" AND ")) }
+        let conditions: Vec<String> = window.map(str::to_owned).into_iter().chain(more).collect();
+        if conditions.is_empty() {
+            call
+        } else {
+            format!("{call} FILTER (WHERE {})", conditions.join(" AND "))
+        }
     };
     let column = aggregate.column.as_deref();
     let cleaned = column.map(|column| sql::cleaned(column, columns));
@@ -136,8 +169,8 @@ fn feature(view: &View, columns: &Columns, aggregate: &Aggregate, value_type: Va
         Function::Sum => format!("COALESCE({}, 0)", filtered(format!("sum({})", value(value_type)), None)),
         Function::Mean => filtered(format!("avg({})", value(ValueType::Float64)), None),
         Function::Stddev => filtered(format!("stddev_samp({})", value(ValueType::Float64)), None),
-        Function::Min => extreme(&value(value_type), value_type, Extreme::Min, &filtered),
-        Function::Max => extreme(&value(value_type), value_type, Extreme::Max, &filtered),
+        Function::Min => filtered(format!("min({})", sql::sortable(&value(value_type), value_type)), None),
+        Function::Max => filtered(format!("max({})", sql::sortable(&value(value_type), value_type)), None),
         Function::LastTime => filtered(format!("max({event})"), cleaned.map(|c| format!("{c} IS NOT NULL"))),
         Function::Last => {
             let value = value(value_type);
@@ -146,42 +179,12 @@ fn feature(view: &View, columns: &Columns, aggregate: &Aggregate, value_type: Va
                 sql::created(&view.source),
                 sql::sortable(&value, value_type)
             );
-            // Arrays would be aggregated to a matrix, whose rows cannot be taken out: they go through text, which is exact.
-            let item = if is_list(value_type) { format!("({value})::text") } else { value.clone() };
-            let all = filtered(format!("array_agg({item} ORDER BY {order})"), Some(format!("{value} IS NOT NULL")));
+            let all = filtered(
+                format!("array_agg({value} ORDER BY {order})"),
+                Some(format!("{value} IS NOT NULL")),
+            );
             format!("({all})[1]")
         }
     };
     format!("({call})::{}", sql::pg_type(value_type))
-}
-
-#[derive(Clone, Copy)]
-enum Extreme {
-    Min,
-    Max,
-}
-
-/// The smallest or largest value. Postgres has no `min` of booleans, nor (before 18) of bytes.
-fn extreme(
-    value: &str,
-    value_type: ValueType,
-    which: Extreme,
-    filtered: &dyn Fn(String, Option<String>) -> String,
-) -> String {
-    let (function, of_bools, order) = match which {
-        Extreme::Min => ("min", "bool_and", "ASC"),
-        Extreme::Max => ("max", "bool_or", "DESC"),
-    };
-    match value_type {
-        ValueType::Bool => filtered(format!("{of_bools}({value})"), None),
-        ValueType::Bytes => {
-            let all = format!("array_agg({value} ORDER BY {value} {order})");
-            format!("({})[1]", filtered(all, Some(format!("{value} IS NOT NULL"))))
-        }
-        _ => filtered(format!("{function}({})", sql::sortable(value, value_type)), None),
-    }
-}
-
-const fn is_list(value_type: ValueType) -> bool {
-    matches!(value_type, ValueType::Float32List | ValueType::Int64List | ValueType::StringList)
 }

@@ -58,7 +58,10 @@ impl fmt::Display for Problem {
 
 impl From<SourceError> for Problem {
     fn from(SourceError { source, message }: SourceError) -> Self {
-        Self { place: format!("source {source}"), message }
+        Self {
+            place: format!("source {source}"),
+            message,
+        }
     }
 }
 
@@ -80,7 +83,9 @@ impl Columns {
 pub(crate) async fn columns_of(connection: &mut PgConnection, source: &Source) -> Result<Columns, SourceError> {
     let prefix = "SELECT * FROM ";
     let query = format!("{prefix}{}", sql::relation(source));
-    let prepared = (&mut *connection).prepare(AssertSqlSafe(query.clone()).into_sql_str()).await;
+    let prepared = (&mut *connection)
+        .prepare(AssertSqlSafe(query.clone()).into_sql_str())
+        .await;
     let statement = prepared.map_err(|error| refusal(source, &query, prefix, &error))?;
     let columns = statement.columns().iter().map(|column| SourceColumn {
         name: column.name().to_owned(),
@@ -93,13 +98,19 @@ pub(crate) async fn columns_of(connection: &mut PgConnection, source: &Source) -
 fn refusal(source: &Source, query: &str, prefix: &str, error: &sqlx::Error) -> SourceError {
     use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
     let Some(error) = error.as_database_error() else {
-        return SourceError { source: source.name.clone(), message: error.to_string() };
+        return SourceError {
+            source: source.name.clone(),
+            message: error.to_string(),
+        };
     };
     let message = error.message();
     let message = match &source.relation {
         Relation::Table(table) => format!("table {table} cannot be read: {message}"),
         Relation::Query { file, .. } => {
-            let position = match error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::position) {
+            let position = match error
+                .try_downcast_ref::<PgDatabaseError>()
+                .and_then(PgDatabaseError::position)
+            {
                 Some(PgErrorPosition::Original(position)) => Some(position),
                 _ => None,
             };
@@ -111,7 +122,10 @@ fn refusal(source: &Source, query: &str, prefix: &str, error: &sqlx::Error) -> S
             format!("{}{line} cannot be run: {message}", file.display())
         }
     };
-    SourceError { source: source.name.clone(), message }
+    SourceError {
+        source: source.name.clone(),
+        message,
+    }
 }
 
 fn kind(info: &PgTypeInfo) -> ColumnType {
@@ -155,11 +169,19 @@ pub(crate) fn check_view(view: &View, columns: &Columns) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut expect = |what: String, column: &str, accepts: &dyn Fn(ColumnType) -> bool, wanted: &str| {
         if let Err(message) = fit(view, columns, column, accepts, wanted) {
-            problems.push(Problem { place: format!("view {}, {what}", view.name), message });
+            problems.push(Problem {
+                place: format!("view {}, {what}", view.name),
+                message,
+            });
         }
     };
     let is_timestamp = |kind| kind == ColumnType::Timestamp;
-    expect("event_timestamp".into(), &view.source.event_timestamp, &is_timestamp, "timestamptz");
+    expect(
+        "event_timestamp".into(),
+        &view.source.event_timestamp,
+        &is_timestamp,
+        "timestamptz",
+    );
     if let Some(created) = &view.source.created_timestamp {
         expect("created_timestamp".into(), created, &is_timestamp, "timestamptz");
     }
@@ -174,7 +196,12 @@ pub(crate) fn check_view(view: &View, columns: &Columns) -> Vec<Problem> {
         ViewKind::Row { columns: names } => {
             for (name, field) in names.iter().zip(view.fields()) {
                 let wanted = field.value_type;
-                expect(format!("feature {}", field.name), name, &|found| fits(found, wanted), wanted.name());
+                expect(
+                    format!("feature {}", field.name),
+                    name,
+                    &|found| fits(found, wanted),
+                    wanted.name(),
+                );
             }
         }
         ViewKind::Aggregate(aggregates) => {
@@ -185,7 +212,9 @@ pub(crate) fn check_view(view: &View, columns: &Columns) -> Vec<Problem> {
                 let what = format!("feature {}", field.name);
                 match aggregate.function {
                     Function::Count | Function::LastTime => expect(what, column, &|_| true, "any type"),
-                    Function::DistinctCount => expect(what, column, &|kind| kind != ColumnType::Other, "a comparable type"),
+                    Function::DistinctCount => {
+                        expect(what, column, &|kind| kind != ColumnType::Other, "a comparable type")
+                    }
                     Function::Mean | Function::Stddev => expect(what, column, &number, "a number or bool"),
                     // Booleans count as 0 and 1 where a number is wanted.
                     Function::Sum | Function::Min | Function::Max | Function::Last => {
@@ -213,9 +242,16 @@ fn fit(
         Relation::Query { file, .. } => file.display().to_string(),
     };
     let Some(column) = columns.find(name) else {
-        let nearest = columns.0.iter().map(|c| c.name.as_str()).min_by_key(|c| strsim::damerau_levenshtein(c, name));
+        let nearest = columns
+            .0
+            .iter()
+            .map(|c| c.name.as_str())
+            .min_by_key(|c| strsim::damerau_levenshtein(c, name));
         let hint = nearest.map_or_else(String::new, |nearest| format!("; the nearest is `{nearest}`"));
-        return Err(format!("source {} ({origin}) has no column `{name}`{hint}", source.name));
+        return Err(format!(
+            "source {} ({origin}) has no column `{name}`{hint}",
+            source.name
+        ));
     };
     if accepts(column.kind) {
         return Ok(());
@@ -228,7 +264,10 @@ fn fit(
         ),
         _ => ": change the definition, or cast it in a query".to_owned(),
     };
-    Err(format!("column `{name}` of source {} ({origin}) is {}, not {wanted}{cast}", source.name, column.type_name))
+    Err(format!(
+        "column `{name}` of source {} ({origin}) is {}, not {wanted}{cast}",
+        source.name, column.type_name
+    ))
 }
 
 /// The statements that add the indexes the views' table sources lack, and notes on query sources, whose tables cannot be
@@ -244,11 +283,19 @@ pub(crate) async fn missing_indexes(
     for view in &definitions.views {
         let mut wanted = vec![[view.key_columns.clone(), vec![view.source.event_timestamp.clone()]].concat()];
         wanted.push(vec![view.source.event_timestamp.clone()]);
-        wanted.extend(view.source.created_timestamp.iter().map(|created| vec![created.clone()]));
+        wanted.extend(
+            view.source
+                .created_timestamp
+                .iter()
+                .map(|created| vec![created.clone()]),
+        );
         match &view.source.relation {
             Relation::Table(table) => {
                 let indexes = indexes_of(connection, table).await?;
-                for columns in wanted.into_iter().filter(|columns| !indexes.iter().any(|i| serves(i, columns))) {
+                for columns in wanted
+                    .into_iter()
+                    .filter(|columns| !indexes.iter().any(|i| serves(i, columns)))
+                {
                     let list = columns.iter().map(|c| sql::ident(c)).collect::<Vec<_>>().join(", ");
                     let statement = format!("CREATE INDEX ON {} ({list});", sql::table_ident(table));
                     if !statements.contains(&statement) {
@@ -257,7 +304,10 @@ pub(crate) async fn missing_indexes(
                 }
             }
             Relation::Query { file, .. } => {
-                let lists: Vec<String> = wanted.iter().map(|columns| format!("({})", columns.join(", "))).collect();
+                let lists: Vec<String> = wanted
+                    .iter()
+                    .map(|columns| format!("({})", columns.join(", ")))
+                    .collect();
                 notes.push(format!(
                     "view {}: {} is a query; the tables behind it should have indexes on what becomes {}",
                     view.name,
@@ -272,7 +322,9 @@ pub(crate) async fn missing_indexes(
 
 /// Whether an index finds rows by these columns: it begins with them; all but the last may stand in any order.
 fn serves(index: &[String], columns: &[String]) -> bool {
-    let Some((last, keys)) = columns.split_last() else { return true };
+    let Some((last, keys)) = columns.split_last() else {
+        return true;
+    };
     index.len() > keys.len() && index[keys.len()] == *last && keys.iter().all(|key| index[..keys.len()].contains(key))
 }
 
@@ -309,7 +361,11 @@ mod tests {
             ("carrier", "carrier event", false),
             ("carrier event", "event", false),
         ] {
-            assert_eq!(serves(&names(index), &names(columns)), expected, "{index} for {columns}");
+            assert_eq!(
+                serves(&names(index), &names(columns)),
+                expected,
+                "{index} for {columns}"
+            );
         }
     }
 }

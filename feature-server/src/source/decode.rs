@@ -76,7 +76,9 @@ impl<'a> Fields<'a> {
 
 /// A moment in Postgres's binary form.
 pub(crate) fn timestamp(bytes: &[u8]) -> Result<Timestamp, DecodeError> {
-    Ok(Timestamp::from_micros(i64::from_be_bytes(exact(bytes, ValueType::Timestamp)?).saturating_add(POSTGRES_EPOCH)))
+    Ok(Timestamp::from_micros(
+        i64::from_be_bytes(exact(bytes, ValueType::Timestamp)?).saturating_add(POSTGRES_EPOCH),
+    ))
 }
 
 /// A value in Postgres's binary form of the type that SQL casts features of this type to.
@@ -89,12 +91,12 @@ pub(crate) fn decode_value(value_type: ValueType, bytes: &[u8]) -> Result<Value,
         ValueType::Timestamp => Value::Timestamp(timestamp(bytes)?),
         ValueType::String => Value::String(text(bytes)?),
         ValueType::Bytes => Value::Bytes(bytes.to_vec()),
-        ValueType::Float32List => {
-            Value::Float32List(items(bytes, |item| Ok(f32::from_be_bytes(exact(item, ValueType::Float32)?)))?)
-        }
-        ValueType::Int64List => {
-            Value::Int64List(items(bytes, |item| Ok(i64::from_be_bytes(exact(item, ValueType::Int64)?)))?)
-        }
+        ValueType::Float32List => Value::Float32List(items(bytes, |item| {
+            Ok(f32::from_be_bytes(exact(item, ValueType::Float32)?))
+        })?),
+        ValueType::Int64List => Value::Int64List(items(bytes, |item| {
+            Ok(i64::from_be_bytes(exact(item, ValueType::Int64)?))
+        })?),
         ValueType::StringList => Value::StringList(items(bytes, text)?),
     })
 }
@@ -117,7 +119,9 @@ fn items<T>(bytes: &[u8], item: impl Fn(&[u8]) -> Result<T, DecodeError>) -> Res
     let count = i32::from_be_bytes(take(&mut rest)?);
     let _lower_bound = take::<4>(&mut rest)?;
     let mut fields = Fields { rest };
-    (0..count).map(|_| item(fields.raw()?.ok_or(DecodeError::List)?)).collect()
+    (0..count)
+        .map(|_| item(fields.raw()?.ok_or(DecodeError::List)?))
+        .collect()
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], DecodeError> {
@@ -127,7 +131,9 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], DecodeError> {
 }
 
 fn exact<const N: usize>(bytes: &[u8], value_type: ValueType) -> Result<[u8; N], DecodeError> {
-    bytes.try_into().map_err(|_| DecodeError::Width(bytes.len(), value_type))
+    bytes
+        .try_into()
+        .map_err(|_| DecodeError::Width(bytes.len(), value_type))
 }
 
 #[cfg(test)]
@@ -151,6 +157,9 @@ mod tests {
         for len in 0..chunk.len() {
             assert!(read(&chunk[..len]).is_err(), "{len}");
         }
-        assert_eq!(decode_value(ValueType::Int64, &[1, 2]), Err(DecodeError::Width(2, ValueType::Int64)));
+        assert_eq!(
+            decode_value(ValueType::Int64, &[1, 2]),
+            Err(DecodeError::Width(2, ValueType::Int64))
+        );
     }
 }

@@ -24,18 +24,29 @@ pub(crate) fn changed_rows(view: &View, columns: &Columns, as_of: Timestamp, sin
     let recent = format!("{event} > {}", sql::instant(since.event));
     let changed = match (sql::raw_created(&view.source), since.created) {
         (Some(created), Some(from)) => {
-            format!("({created} >= {} AND {created} < 'infinity' OR {recent})", sql::instant(from))
+            format!(
+                "({created} >= {} AND {created} < 'infinity' OR {recent})",
+                sql::instant(from)
+            )
         }
         _ => recent,
     };
-    newest_per_entity(view, columns, &format!("{} AND {changed}", happened(view, Moment::At(as_of), None)))
+    newest_per_entity(
+        view,
+        columns,
+        &format!("{} AND {changed}", happened(view, Moment::At(as_of), None)),
+    )
 }
 
 /// Selects event and features of the newest row of the entity with these keys at a moment, if it is younger than the
 /// view's ttl.
 pub(crate) fn newest_row(view: &View, columns: &Columns, keys: &[String], moment: &str) -> String {
     let features = features(view, columns);
-    let list = features.iter().enumerate().map(|(i, f)| format!(", {f} AS f{i}")).collect::<String>();
+    let list = features
+        .iter()
+        .enumerate()
+        .map(|(i, f)| format!(", {f} AS f{i}"))
+        .collect::<String>();
     format!(
         "SELECT true AS present, {event} AS event{list} FROM {relation} WHERE {matches} AND {happened} ORDER BY {order} LIMIT 1",
         event = sql::event(&view.source),
@@ -76,7 +87,11 @@ fn happened(view: &View, moment: Moment<'_>, ttl: Option<Span>) -> String {
 }
 
 fn newest_first(view: &View, features: &[String]) -> String {
-    let mut order = format!("{} DESC, {} DESC NULLS LAST", sql::event(&view.source), sql::created(&view.source));
+    let mut order = format!(
+        "{} DESC, {} DESC NULLS LAST",
+        sql::event(&view.source),
+        sql::created(&view.source)
+    );
     for (feature, field) in features.iter().zip(view.fields()) {
         order.push_str(", ");
         order.push_str(&sql::sortable(feature, field.value_type));
@@ -85,6 +100,12 @@ fn newest_first(view: &View, features: &[String]) -> String {
 }
 
 fn features(view: &View, columns: &Columns) -> Vec<String> {
-    let ViewKind::Row { columns: names } = &view.kind else { return Vec::new() };
-    names.iter().zip(view.fields()).map(|(name, field)| sql::typed(name, columns, field.value_type)).collect()
+    let ViewKind::Row { columns: names } = &view.kind else {
+        return Vec::new();
+    };
+    names
+        .iter()
+        .zip(view.fields())
+        .map(|(name, field)| sql::typed(name, columns, field.value_type))
+        .collect()
 }

@@ -107,7 +107,10 @@ pub(crate) fn event(source: &Source) -> String {
 
 /// The created timestamp of a row as it stands in its column, which an index can serve.
 pub(crate) fn raw_created(source: &Source) -> Option<String> {
-    source.created_timestamp.as_ref().map(|column| format!("src.{}", ident(column)))
+    source
+        .created_timestamp
+        .as_ref()
+        .map(|column| format!("src.{}", ident(column)))
 }
 
 /// The created timestamp of a row, null where there is none.
@@ -121,12 +124,20 @@ pub(crate) fn created(source: &Source) -> String {
 /// The join keys of a row, each in its canonical type.
 pub(crate) fn keys(view: &View) -> Vec<String> {
     let types = view.entity.join_keys.iter().map(|k| k.key_type);
-    view.key_columns.iter().zip(types).map(|(column, key_type)| format!("{}{}", src(column), key_cast(key_type))).collect()
+    view.key_columns
+        .iter()
+        .zip(types)
+        .map(|(column, key_type)| format!("{}{}", src(column), key_cast(key_type)))
+        .collect()
 }
 
 /// That no join key of a row is null.
 pub(crate) fn keys_present(view: &View) -> String {
-    view.key_columns.iter().map(|column| format!("{} IS NOT NULL", src(column))).collect::<Vec<_>>().join(" AND ")
+    view.key_columns
+        .iter()
+        .map(|column| format!("{} IS NOT NULL", src(column)))
+        .collect::<Vec<_>>()
+        .join(" AND ")
 }
 
 /// That a row's join keys equal these expressions of canonical type, written so that an index on the columns serves.
@@ -137,7 +148,13 @@ pub(crate) fn keys_equal(view: &View, values: &[String]) -> String {
         // On text and varchar the cast does nothing that hides the index.
         KeyType::String => format!("{}::text = {value}", src(column)),
     };
-    view.key_columns.iter().zip(&view.entity.join_keys).zip(values).map(equal).collect::<Vec<_>>().join(" AND ")
+    view.key_columns
+        .iter()
+        .zip(&view.entity.join_keys)
+        .zip(values)
+        .map(equal)
+        .collect::<Vec<_>>()
+        .join(" AND ")
 }
 
 const fn key_cast(key_type: KeyType) -> &'static str {
@@ -205,13 +222,28 @@ mod tests {
     #[test]
     fn moments_are_exact_literals() {
         let at = |text: &str| instant(text.parse().unwrap());
-        assert_eq!(at("2013-11-05T16:30:00.000001Z"), "'2013-11-05 16:30:00.000001+00'::timestamptz");
-        assert_eq!(at("1969-12-31T23:59:59.999999Z"), "'1969-12-31 23:59:59.999999+00'::timestamptz");
-        assert_eq!(instant(Timestamp::from_micros(-62_135_596_800_000_001)), "'0001-12-31 23:59:59.999999+00 BC'::timestamptz");
+        assert_eq!(
+            at("2013-11-05T16:30:00.000001Z"),
+            "'2013-11-05 16:30:00.000001+00'::timestamptz"
+        );
+        assert_eq!(
+            at("1969-12-31T23:59:59.999999Z"),
+            "'1969-12-31 23:59:59.999999+00'::timestamptz"
+        );
+        assert_eq!(
+            instant(Timestamp::from_micros(-62_135_596_800_000_001)),
+            "'0001-12-31 23:59:59.999999+00 BC'::timestamptz"
+        );
         assert_eq!(instant(Timestamp::from_micros(i64::MIN)), "'-infinity'::timestamptz");
         let at = Moment::At("2013-11-05T16:30:00Z".parse().unwrap());
-        assert_eq!(at.minus("1d".parse().unwrap()), "'2013-11-04 16:30:00.000000+00'::timestamptz");
-        assert_eq!(Moment::Of("m").minus("1s".parse().unwrap()), "(m - '1000000 microseconds'::interval)");
+        assert_eq!(
+            at.minus("1d".parse().unwrap()),
+            "'2013-11-04 16:30:00.000000+00'::timestamptz"
+        );
+        assert_eq!(
+            Moment::Of("m").minus("1s".parse().unwrap()),
+            "(m - '1000000 microseconds'::interval)"
+        );
         assert_eq!(at.minus("9999999d".parse().unwrap()), "'-infinity'::timestamptz");
     }
 

@@ -26,7 +26,10 @@ pub(crate) fn training_query(service: &Service, columns_of_joins: &[Columns]) ->
         list.push(format!("j{j}.present"));
         list.push(format!("j{j}.event"));
         list.extend((0..join.view.fields().len()).map(|f| format!("j{j}.f{f}")));
-        joins.push_str(&format!("\nLEFT JOIN LATERAL ({}) AS j{j} ON true", found(join, columns)));
+        joins.push_str(&format!(
+            "\nLEFT JOIN LATERAL ({}) AS j{j} ON true",
+            found(join, columns)
+        ));
     }
     if list.is_empty() {
         list.push("NULL".to_owned());

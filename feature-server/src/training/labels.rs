@@ -36,7 +36,10 @@ impl fmt::Display for BadLabels {
 
 impl BadLabels {
     fn one(problem: String) -> Self {
-        Self { shown: vec![problem], count: 1 }
+        Self {
+            shown: vec![problem],
+            count: 1,
+        }
     }
 
     fn add(&mut self, problem: String) {
@@ -68,8 +71,14 @@ pub(super) struct Label {
 impl Header {
     /// Finds what `service` needs.
     fn read(service: &Service, record: &csv::StringRecord) -> Result<Self, BadLabels> {
-        let columns: Vec<String> = record.iter().map(|c| c.trim_start_matches('\u{feff}').to_owned()).collect();
-        let mut bad = BadLabels { shown: Vec::new(), count: 0 };
+        let columns: Vec<String> = record
+            .iter()
+            .map(|c| c.trim_start_matches('\u{feff}').to_owned())
+            .collect();
+        let mut bad = BadLabels {
+            shown: Vec::new(),
+            count: 0,
+        };
         for (i, column) in columns.iter().enumerate() {
             if columns[..i].contains(column) {
                 bad.add(format!("column `{column}` is there twice"));
@@ -82,19 +91,36 @@ impl Header {
             })
         };
         let moment = find(MOMENT, "the moment of each row, RFC 3339");
-        let keys = service.keys.iter().map(|k| (find(k.name.as_str(), "a join key"), k.key_type)).collect();
+        let keys = service
+            .keys
+            .iter()
+            .map(|k| (find(k.name.as_str(), "a join key"), k.key_type))
+            .collect();
         let request = service
             .request
             .iter()
             .map(|field| (find(field.name.as_str(), "a request feature"), field.value_type))
             .collect();
-        if bad.count > 0 { Err(bad) } else { Ok(Self { columns, moment, keys, request }) }
+        if bad.count > 0 {
+            Err(bad)
+        } else {
+            Ok(Self {
+                columns,
+                moment,
+                keys,
+                request,
+            })
+        }
     }
 
     /// Reads a row; every problem of it goes to `bad`. An empty cell is null.
     fn label(&self, cells: csv::StringRecord, line: u64, bad: &mut BadLabels) -> Option<Label> {
         if cells.len() != self.columns.len() {
-            bad.add(format!("line {line}: {} cells, the header has {}", cells.len(), self.columns.len()));
+            bad.add(format!(
+                "line {line}: {} cells, the header has {}",
+                cells.len(),
+                self.columns.len()
+            ));
             return None;
         }
         let before = bad.count;
@@ -109,17 +135,32 @@ impl Header {
             })
         };
         let moment = read(self.moment, ValueType::Timestamp);
-        let keys = self.keys.iter().map(|&(column, key_type)| read(column, key_type.value_type())).collect();
-        let request = self.request.iter().map(|&(column, value_type)| read(column, value_type)).collect();
+        let keys = self
+            .keys
+            .iter()
+            .map(|&(column, key_type)| read(column, key_type.value_type()))
+            .collect();
+        let request = self
+            .request
+            .iter()
+            .map(|&(column, value_type)| read(column, value_type))
+            .collect();
         let moment = match moment {
             Some(Value::Timestamp(at)) if at.to_chrono().is_some() => Some(at),
             _ if cells[self.moment].is_empty() => {
-                bad.add(format!("line {line}, column `{MOMENT}`: empty; each row needs its moment"));
+                bad.add(format!(
+                    "line {line}, column `{MOMENT}`: empty; each row needs its moment"
+                ));
                 None
             }
             _ => None,
         }?;
-        (bad.count == before).then_some(Label { cells, moment, keys, request })
+        (bad.count == before).then_some(Label {
+            cells,
+            moment,
+            keys,
+            request,
+        })
     }
 }
 
@@ -140,7 +181,10 @@ impl<R: Read + Seek> Labels<R> {
         let unreadable = |error: csv::Error| BadLabels::one(format!("the file cannot be read: {error}"));
         let header = Header::read(service, reader.headers().map_err(unreadable)?)?;
         let start = reader.position().clone();
-        let mut bad = BadLabels { shown: Vec::new(), count: 0 };
+        let mut bad = BadLabels {
+            shown: Vec::new(),
+            count: 0,
+        };
         let mut record = csv::StringRecord::new();
         let mut count = 0;
         loop {
@@ -173,7 +217,10 @@ impl<R: Read + Seek> Labels<R> {
             match self.reader.read_record(&mut record) {
                 Ok(false) => break,
                 Ok(true) => {
-                    let mut bad = BadLabels { shown: Vec::new(), count: 0 };
+                    let mut bad = BadLabels {
+                        shown: Vec::new(),
+                        count: 0,
+                    };
                     let line = record.position().map_or(0, csv::Position::line);
                     chunk.push(self.header.label(record.clone(), line, &mut bad).ok_or(bad)?);
                 }

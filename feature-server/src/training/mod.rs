@@ -4,6 +4,8 @@
 //! serves. Labels go through in chunks, several at a time, all in one snapshot of the source, and come out in order.
 
 mod labels;
+#[cfg(test)]
+mod tests;
 
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
@@ -14,8 +16,8 @@ use feature_defs::key::KeyType;
 use feature_defs::serving::{Status, StoredRow};
 use feature_defs::value::Value;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sqlx::postgres::{PgArguments, PgPool, PgRow, Postgres};
-use sqlx::{AssertSqlSafe, Row, ValueRef};
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Row, ValueRef};
 
 use crate::app::App;
 use crate::database::DatabaseError;
@@ -95,10 +97,19 @@ impl App {
         out: impl Write + Send,
         progress: &Progress,
     ) -> Result<TrainingSummary, TrainingError> {
-        let service = self.definitions().service(service).ok_or_else(|| TrainingError::NoService {
-            name: service.to_owned(),
-            known: self.definitions().services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
-        })?;
+        let service = self
+            .definitions()
+            .service(service)
+            .ok_or_else(|| TrainingError::NoService {
+                name: service.to_owned(),
+                known: self
+                    .definitions()
+                    .services
+                    .iter()
+                    .map(|s| s.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
         let mut labels = Labels::check(service, labels).map_err(TrainingError::Labels)?;
         progress.expect(labels.count);
         let snapshot = Snapshot::open(self, service).await?;
@@ -124,8 +135,12 @@ impl App {
             progress.advance(chunk.len() as u64);
         }
         drop(answers);
+        snapshot.close().await;
         progress.finish();
-        Ok(TrainingSummary { rows, columns: out.finish()? })
+        Ok(TrainingSummary {
+            rows,
+            columns: out.finish()?,
+        })
     }
 }
 
@@ -136,7 +151,7 @@ struct Snapshot {
     url: crate::database::DatabaseUrl,
     pool: PgPool,
     /// Holds the snapshot open for the others.
-    _owner: sqlx::PgConnection,
+    owner: PgConnection,
 }
 
 impl Snapshot {
@@ -156,11 +171,28 @@ impl Snapshot {
         }
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         sqlx::raw_sql(begin).execute(&mut owner).await.map_err(failed)?;
-        let id: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut owner).await.map_err(failed)?;
+        let id: String = sqlx::query_scalar("SELECT pg_export_snapshot()")
+            .fetch_one(&mut owner)
+            .await
+            .map_err(failed)?;
         let session = format!("{begin}; SET TRANSACTION SNAPSHOT '{id}'; {LOOKUPS}");
         let connections = u32::try_from(CONNECTIONS).expect("a handful");
         let pool = url.pool_of_sessions(connections, session);
-        Ok(Self { service: Arc::clone(service), query: source::training_query(service, &columns), url, pool, _owner: owner })
+        Ok(Self {
+            service: Arc::clone(service),
+            query: source::training_query(service, &columns),
+            url,
+            pool,
+            owner,
+        })
+    }
+
+    /// Says goodbye to the source.
+    async fn close(self) {
+        self.pool.close().await;
+        if let Err(error) = self.owner.close().await {
+            tracing::debug!("the snapshot's connection did not close in order: {error}");
+        }
     }
 
     /// The stored rows of each label, in the order of the service's joins.
@@ -171,7 +203,11 @@ impl Snapshot {
             .await
             .map_err(|error| self.url.error(&error))?;
         if rows.len() != labels.len() {
-            return Err(TrainingError::Answer(format!("{} rows for {} labels", rows.len(), labels.len())));
+            return Err(TrainingError::Answer(format!(
+                "{} rows for {} labels",
+                rows.len(),
+                labels.len()
+            )));
         }
         rows.iter().map(|row| stored_rows(&self.service.joins, row)).collect()
     }
@@ -179,7 +215,9 @@ impl Snapshot {
     fn bind<'q>(&self, labels: &[Label]) -> sqlx::query::Query<'q, Postgres, PgArguments> {
         let numbers: Vec<i64> = (0..).take(labels.len()).collect();
         let moments: Vec<_> = labels.iter().filter_map(|label| label.moment.to_chrono()).collect();
-        let mut query = sqlx::query(AssertSqlSafe(self.query.clone())).bind(numbers).bind(moments);
+        let mut query = sqlx::query(AssertSqlSafe(self.query.clone()))
+            .bind(numbers)
+            .bind(moments);
         for (k, key) in self.service.keys.iter().enumerate() {
             let column = labels.iter().map(|label| &label.keys[k]);
             query = match key.key_type {
@@ -209,7 +247,9 @@ impl Snapshot {
 fn stored_rows(joins: &[Join], row: &PgRow) -> Result<Vec<StoredRow>, TrainingError> {
     let mut place = 0;
     let mut next = || -> Result<_, TrainingError> {
-        let value = row.try_get_raw(place).map_err(|error| TrainingError::Answer(error.to_string()))?;
+        let value = row
+            .try_get_raw(place)
+            .map_err(|error| TrainingError::Answer(error.to_string()))?;
         place += 1;
         Ok(value)
     };
@@ -217,22 +257,36 @@ fn stored_rows(joins: &[Join], row: &PgRow) -> Result<Vec<StoredRow>, TrainingEr
     for join in joins {
         let absent = next()?.is_null();
         let event = next()?;
-        let event = if absent { None } else { Some(source::timestamp(bytes(&event)?)?) };
+        let event = if absent {
+            None
+        } else {
+            Some(source::timestamp(bytes(&event)?)?)
+        };
         let mut values = Vec::with_capacity(join.view.fields().len());
         for field in join.view.fields() {
             let value = next()?;
-            values.push(if value.is_null() { None } else { Some(source::decode_value(field.value_type, bytes(&value)?)?) });
+            values.push(if value.is_null() {
+                None
+            } else {
+                Some(source::decode_value(field.value_type, bytes(&value)?)?)
+            });
         }
         stored.push(match absent {
             true => StoredRow::not_found(),
-            false => StoredRow { status: Status::Present, event, values },
+            false => StoredRow {
+                status: Status::Present,
+                event,
+                values,
+            },
         });
     }
     Ok(stored)
 }
 
 fn bytes<'r>(value: &sqlx::postgres::PgValueRef<'r>) -> Result<&'r [u8], TrainingError> {
-    value.as_bytes().map_err(|error| TrainingError::Answer(error.to_string()))
+    value
+        .as_bytes()
+        .map_err(|error| TrainingError::Answer(error.to_string()))
 }
 
 /// The training set as CSV.
@@ -247,17 +301,33 @@ struct Output<W: Write> {
 
 impl<W: Write> Output<W> {
     fn begin(service: &Service, label_columns: &[String], out: W) -> Result<Self, TrainingError> {
-        let replaced: Vec<Option<usize>> =
-            label_columns.iter().map(|column| service.inputs.iter().position(|input| input.name == *column)).collect();
-        let appended: Vec<usize> = (0..service.inputs.len()).filter(|i| !replaced.contains(&Some(*i))).collect();
+        let replaced: Vec<Option<usize>> = label_columns
+            .iter()
+            .map(|column| service.inputs.iter().position(|input| input.name == *column))
+            .collect();
+        let appended: Vec<usize> = (0..service.inputs.len())
+            .filter(|i| !replaced.contains(&Some(*i)))
+            .collect();
         let mut writer = csv::Writer::from_writer(out);
-        let names = label_columns.iter().chain(appended.iter().map(|&i| &service.inputs[i].name));
+        let names = label_columns
+            .iter()
+            .chain(appended.iter().map(|&i| &service.inputs[i].name));
         writer.write_record(names).map_err(TrainingError::Write)?;
-        Ok(Self { writer, columns: label_columns.len() + appended.len(), replaced, appended })
+        Ok(Self {
+            writer,
+            columns: label_columns.len() + appended.len(),
+            replaced,
+            appended,
+        })
     }
 
     fn row(&mut self, service: &Service, label: &Label, stored: &[StoredRow]) -> Result<(), TrainingError> {
-        let parts = Parts { request: &label.request, stored, now: label.moment, stale: Stale::Default };
+        let parts = Parts {
+            request: &label.request,
+            stored,
+            now: label.moment,
+            stale: Stale::Default,
+        };
         let inputs = assemble(service, parts);
         for (cell, replaced) in label.cells.iter().zip(&self.replaced) {
             match replaced {
@@ -267,13 +337,17 @@ impl<W: Write> Output<W> {
             .map_err(TrainingError::Write)?;
         }
         for &input in &self.appended {
-            self.writer.write_field(text(&inputs[input])).map_err(TrainingError::Write)?;
+            self.writer
+                .write_field(text(&inputs[input]))
+                .map_err(TrainingError::Write)?;
         }
         self.writer.write_record(None::<&[u8]>).map_err(TrainingError::Write)
     }
 
     fn finish(mut self) -> Result<usize, TrainingError> {
-        self.writer.flush().map_err(|error| TrainingError::Write(error.into()))?;
+        self.writer
+            .flush()
+            .map_err(|error| TrainingError::Write(error.into()))?;
         Ok(self.columns)
     }
 }
@@ -285,94 +359,5 @@ fn text(input: &Assembled) -> String {
         Some(Value::Float64(x)) if x.is_infinite() => x.to_string(),
         Some(Value::Float32(x)) if x.is_infinite() => x.to_string(),
         Some(value) => value.to_text(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Cursor;
-
-    use crate::testing::{Ground, at, text};
-    use crate::{Mode, Progress, TrainingError};
-
-    async fn training_set(ground: &Ground, labels: &str) -> Result<String, TrainingError> {
-        let mut out = Vec::new();
-        ground.app.training_set("delay", Cursor::new(labels), &mut out, &Progress::hidden()).await?;
-        Ok(String::from_utf8(out).unwrap())
-    }
-
-    #[tokio::test]
-    async fn each_row_sees_its_own_moment_and_nothing_later() {
-        let mut ground = Ground::arrivals().await;
-        ground.arrival("UA", "11:00", "11:00", "10").await;
-        ground.arrival("UA", "11:30", "11:30", "20").await;
-        ground.arrival("UA", "11:30", "11:45", "21").await;
-        let labels = "late,carrier,distance,event_timestamp\n\
-            1,UA,100,2013-11-05T11:30:00Z\n\
-            0,UA,,2013-11-05T12:29:59.999999+01:00\n\
-            1,UA,3.5,2013-11-05T17:30:00Z\n\
-            \"a, b\",,1,2013-11-05T11:30:00Z\n\
-            0,XX,1,2013-11-05T11:30:00Z\n";
-        insta::assert_snapshot!(training_set(&ground, labels).await.unwrap(), @r#"
-        late,carrier,distance,event_timestamp,ops__delay_1h,ops__delay_3h,ops__n_1h,ops__n_3h,ops__total_1h,ops__newest_3h,ops__at_3h,newest__delay
-        1,UA,100.0,2013-11-05T11:30:00Z,17.0,17.0,3,3,51.0,21.0,2013-11-05T11:30:00Z,21.0
-        0,UA,,2013-11-05T12:29:59.999999+01:00,10.0,10.0,1,1,10.0,10.0,2013-11-05T11:00:00Z,10.0
-        1,UA,3.5,2013-11-05T17:30:00Z,,,,,,,,-1.0
-        "a, b",,1.0,2013-11-05T11:30:00Z,,,,,,,,-1.0
-        0,XX,1.0,2013-11-05T11:30:00Z,,,,,,,,-1.0
-        "#);
-    }
-
-    #[tokio::test]
-    async fn training_and_serving_agree() {
-        let mut ground = Ground::arrivals().await;
-        for minute in 0..60 {
-            let (carrier, delay) = (["UA", "AA", "DL"][minute % 3], minute * 7 % 50);
-            let event = format!("{:02}:{:02}", 6 + minute / 10, minute % 10 * 6);
-            ground.arrival(carrier, &event, &event, &format!("{delay}.5")).await;
-        }
-        let carriers = ["UA", "AA", "DL", "XX"];
-        for time in ["07:00", "09:30", "12:00", "14:59", "16:00"] {
-            for view in ["ops", "newest"] {
-                ground.run(view, Mode::Incremental, time).await;
-            }
-            let mut labels = "carrier,distance,event_timestamp\n".to_owned();
-            for carrier in carriers {
-                labels.push_str(&format!("{carrier},1.0,{}\n", at(time)));
-            }
-            let trained = training_set(&ground, &labels).await.unwrap();
-            for (carrier, row) in carriers.iter().zip(trained.lines().skip(1)) {
-                let given = [("carrier".to_owned(), (*carrier).to_owned()), ("distance".to_owned(), "1.0".to_owned())];
-                let served = ground.app.get("delay", &given).await.unwrap();
-                let served: Vec<String> = served
-                    .iter()
-                    .map(|f| match &f.value {
-                        serde_json::Value::Null => String::new(),
-                        serde_json::Value::String(s) => s.clone(),
-                        value => value.to_string(),
-                    })
-                    .collect();
-                let expected = format!("{carrier},1.0,{},{}", at(time), served[1..].join(","));
-                assert_eq!(row, expected, "{carrier} at {time}");
-            }
-        }
-        assert_eq!(text(&ground.read("newest", "UA", "16:00").await.values), "49.5");
-    }
-
-    #[tokio::test]
-    async fn bad_labels_are_told_together_and_nothing_is_written() {
-        let ground = Ground::arrivals().await;
-        let refused = |labels: &'static str| {
-            let ground = &ground;
-            async move { training_set(ground, labels).await.unwrap_err().to_string() }
-        };
-        insta::assert_snapshot!(refused("carrier,late,late\nUA,1,1\n").await, @"
-        the labels have 3 problems:
-          column `late` is there twice
-          there is no column `event_timestamp` (the moment of each row, RFC 3339)
-          there is no column `distance` (a request feature)
-        ");
-        let rows = "carrier,distance,event_timestamp\nUA,far,yesterday\nUA,1\n\nUA,1,\nUA,1,2013-11-05T11:30:00Z\n";
-        insta::assert_snapshot!(refused(rows).await, @"");
     }
 }

@@ -1,0 +1,280 @@
+//! The program as its users meet it: exit codes, messages, signals.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+const DEFINITIONS: &str = r#"
+format = 1
+project = "PROJECT"
+
+[[entity]]
+name = "carrier"
+join_keys = [{ name = "carrier", type = "string" }]
+
+[[source]]
+name = "arrivals"
+table = "arrivals"
+event_timestamp = "event"
+
+[[feature_view]]
+name = "newest"
+entity = "carrier"
+source = "arrivals"
+schedule = "1s"
+features = [{ name = "delay", type = "float64" }]
+
+[[feature_service]]
+name = "delay"
+features = ["newest:delay"]
+"#;
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
+}
+
+struct Place {
+    folder: tempfile::TempDir,
+    database: String,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let name = format!("cli{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+        let admin = variable("LARDER_TEST_DATABASE_URL");
+        let mut connection = PgConnection::connect(&admin).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let database = format!("{}/{name}", admin.rsplit_once('/').unwrap().0);
+        let mut connection = PgConnection::connect(&database).await.unwrap();
+        let tables = "CREATE TABLE arrivals (carrier text, event timestamptz, delay float8);
+                      INSERT INTO arrivals VALUES ('UA', now() - interval '1 minute', 4.5)";
+        sqlx::raw_sql(tables).execute(&mut connection).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("all.toml"), DEFINITIONS.replace("PROJECT", &name)).unwrap();
+        Self { folder, database }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_feature-server"));
+        command
+            .args(arguments)
+            .env("LARDER_FEATURES", self.folder.path())
+            .env("DATABASE_URL", &self.database)
+            .env("REDIS_URL", variable("LARDER_TEST_REDIS_URL"))
+            .env_remove("LARDER_DATABASE_URL")
+            .env_remove("LARDER_REDIS_URL");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        answer(self.command(arguments).output().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+}
+
+/// A program that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn answer(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap_or(-1),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[tokio::test]
+async fn a_session_from_migrate_to_get() {
+    let place = Place::new().await;
+    let (code, _, error) = place.run(&["materialize"]);
+    assert!(
+        code == 1 && error.contains("run `feature-server migrate`"),
+        "{code} {error}"
+    );
+    assert_eq!(place.run(&["migrate"]).0, 0);
+    assert_eq!(place.run(&["migrate"]).0, 0, "a second time changes nothing");
+    let (code, out, _) = place.run(&["check", "--database"]);
+    assert!(
+        code == 0 && out.contains("CREATE INDEX ON \"arrivals\" (\"carrier\", \"event\");"),
+        "{code} {out}"
+    );
+    let (code, out, error) = place.run(&["materialize", "--json"]);
+    assert_eq!(code, 0, "{error}");
+    let runs: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&runs[0]["view"], &runs[0]["written"]), (&"newest".into(), &1.into()));
+    let (code, out, _) = place.run(&["get", "delay", "carrier=UA"]);
+    assert!(
+        code == 0 && out.contains("newest__delay") && out.contains("4.5") && out.contains("PRESENT"),
+        "{out}"
+    );
+    let (code, out, _) = place.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &status[0]["last_run"]["outcome"], &status[0]["entities"]),
+        (0, &"done".into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn mistakes_of_the_caller_exit_2_and_name_what_there_is() {
+    let place = Place::new().await;
+    for (arguments, expected) in [
+        (&["materialize", "nonsense"][..], "newest"),
+        (&["get", "nonsense"], "delay"),
+        (&["get", "delay"], "carrier"),
+        (&["get", "delay", "carrier=UA", "colour=red"], "colour"),
+        (&["materialize", "--as-of", "yesterday"], "RFC 3339"),
+        (&["frobnicate"], "Usage"),
+    ] {
+        let (code, _, error) = place.run(arguments);
+        assert!(code == 2 && error.contains(expected), "{arguments:?}: {code} {error}");
+    }
+}
+
+#[tokio::test]
+async fn stores_that_are_away_are_named_without_their_passwords() {
+    let place = Place::new().await;
+    assert_eq!(place.run(&["migrate"]).0, 0);
+    let (code, _, error) = answer(
+        place
+            .command(&["migrate"])
+            .env("DATABASE_URL", "postgres://ann:s3cret@127.0.0.1:1/shop")
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        code == 1 && error.contains("postgres://ann@127.0.0.1:1/shop") && !error.contains("s3cret"),
+        "{error}"
+    );
+    let (code, _, error) = answer(
+        place
+            .command(&["materialize"])
+            .env("REDIS_URL", "redis://:s3cret@127.0.0.1:1")
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        code == 1 && error.contains("redis://127.0.0.1:1") && !error.contains("s3cret"),
+        "{error}"
+    );
+    let (code, _, error) = answer(
+        place
+            .command(&["migrate"])
+            .env("DATABASE_URL", "s3cret")
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        code == 1 && error.contains("postgres://user:password@host") && !error.contains("s3cret"),
+        "{error}"
+    );
+    let (code, _, error) = answer(place.command(&["migrate"]).env_remove("DATABASE_URL").output().unwrap());
+    assert!(code == 1 && error.contains("DATABASE_URL"), "{error}");
+}
+
+#[tokio::test]
+async fn a_training_set_is_whole_or_not_there() {
+    let place = Place::new().await;
+    let (labels, out) = (place.path("labels.csv"), place.path("train.csv"));
+    let arguments = ["training-set", "delay", "--entities", &labels, "--out", &out];
+    std::fs::write(&labels, "carrier,event_timestamp\nUA,soon\n").unwrap();
+    let (code, _, error) = place.run(&arguments);
+    assert!(code == 1 && error.contains("line 2"), "{error}");
+    assert!(
+        std::fs::read_dir(place.folder.path())
+            .unwrap()
+            .all(|f| f.unwrap().file_name() != "train.csv.unfinished")
+    );
+    assert!(!Path::new(&out).exists());
+    std::fs::write(&labels, "carrier,event_timestamp\nUA,2999-01-01T00:00:00Z\n").unwrap();
+    assert_eq!(place.run(&arguments).0, 0);
+    assert_eq!(
+        std::fs::read_to_string(&out).unwrap(),
+        "carrier,event_timestamp,newest__delay\nUA,2999-01-01T00:00:00Z,4.5\n"
+    );
+}
+
+#[tokio::test]
+async fn serve_runs_schedules_answers_and_stops_when_told() {
+    let place = Place::new().await;
+    assert_eq!(place.run(&["migrate"]).0, 0);
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let server = place
+        .command(&["serve", "--listen", &format!("127.0.0.1:{port}")])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut server = Running(server);
+    let get = |path: &str| {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        async move {
+            let response = reqwest::get(url).await.ok()?;
+            let status = response.status().as_u16();
+            Some((status, response.text().await.unwrap()))
+        }
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let view = loop {
+        assert!(std::time::Instant::now() < deadline, "no second run of the schedule");
+        if let Some((200, runs)) = get("/v1/runs?view=newest").await {
+            let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
+            if runs["runs"].as_array().unwrap().len() > 1 && runs["runs"][0]["outcome"] == "done" {
+                break get("/v1/views/newest").await.unwrap().1;
+            }
+        }
+        tokio::task::yield_now().await;
+    };
+    let view: serde_json::Value = serde_json::from_str(&view).unwrap();
+    assert_eq!(
+        (&view["kind"], &view["freshness"]["entities"], &view["problem"]),
+        (&"row".into(), &1.into(), &serde_json::Value::Null)
+    );
+    assert!(
+        view["next_run"].is_string() && view["freshness"]["lag_ms"].is_i64(),
+        "{view}"
+    );
+    assert_eq!(get("/health/live").await.unwrap().0, 200);
+    assert_eq!(get("/health/ready").await.unwrap().0, 200);
+    let (status, error) = get("/v1/views/nonsense").await.unwrap();
+    assert!(
+        status == 404 && error.contains("unknown_view") && error.contains("newest"),
+        "{error}"
+    );
+    for bad in ["/v1/runs?limit=0", "/v1/runs?limit=x", "/v1/runs?colour=red"] {
+        assert_eq!(get(bad).await.unwrap().0, 400, "{bad}");
+    }
+    for name in [
+        "larder_view_lag_seconds{view=\"newest\"}",
+        "larder_materialization_runs_total{view=\"newest\",outcome=\"done\"}",
+    ] {
+        while !get("/metrics").await.unwrap().1.contains(name) {
+            assert!(std::time::Instant::now() < deadline, "{name} never shows");
+        }
+    }
+    let stopped = Command::new("kill")
+        .args(["-TERM", &server.0.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+}

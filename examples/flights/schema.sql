@@ -66,6 +66,7 @@ CREATE TABLE IF NOT EXISTS flights.flight_arrived (
     event_ts    timestamptz NOT NULL,
     arr_delay   bigint NOT NULL,           -- minutes, negative if early
     late15      boolean NOT NULL,          -- more than 15 minutes late
+    arrived_at  timestamptz NOT NULL,      -- event_ts by the calendar of 2013: a value, so it is not moved
     ingested_at timestamptz NOT NULL DEFAULT now()
 );
 

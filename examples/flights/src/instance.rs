@@ -24,8 +24,8 @@ impl Flight {
 
     /// The instance that asks for this flight's delay: join keys and request features by name.
     ///
-    /// The prediction moment moves with the events, so that "hours since" stays right; calendar fields don't.
-    pub fn instance(&self, shift: Shift) -> Map<String, Value> {
+    /// All of it is as it was in 2013, the prediction moment included: the question is the same whenever it is asked.
+    pub fn instance(&self) -> Map<String, Value> {
         let fields = [
             ("carrier", json!(self.carrier)),
             ("flight", json!(self.number)),
@@ -38,7 +38,7 @@ impl Flight {
             ("scheduled_duration", json!(self.scheduled_duration_minutes())),
             (
                 "prediction_time",
-                json!(shift.apply(self.prediction_time()).to_string()),
+                json!(self.prediction_time().to_string()),
             ),
         ];
         fields
@@ -87,7 +87,7 @@ pub fn write_labels(
         if flight.scheduled_departure < range.from || flight.scheduled_departure >= range.until {
             continue;
         }
-        let instance = flight.instance(shift);
+        let instance = flight.instance();
         if rows == 0 {
             let names = instance.keys().map(String::as_str);
             writer.write_record(["event_timestamp"].into_iter().chain(names).chain([

@@ -31,8 +31,8 @@ enum Command {
     Begin(DatabaseArguments),
     /// Go on where loading ended: insert what has happened since, then later events at their own time
     Feed(FeedArguments),
-    /// Print what an application asks the predictor about the story's flight, moved as the loaded ones are
-    Instance(DatabaseArguments),
+    /// Print what an application asks the predictor about the story's flight
+    Instance,
     /// Write the labels of a training set: when to predict, join keys, request features, and what came of the flight
     Labels(LabelsArguments),
 }
@@ -95,7 +95,10 @@ async fn main() -> Result<()> {
         Command::Load(arguments) => load(dataset, arguments).await,
         Command::Begin(arguments) => begin(dataset, &arguments).await,
         Command::Feed(arguments) => feed(dataset, arguments).await,
-        Command::Instance(arguments) => instance(&dataset, &arguments).await,
+        Command::Instance => {
+            println!("{}", serde_json::Value::from(Story::flight(&dataset).instance()));
+            Ok(())
+        }
         Command::Labels(arguments) => labels(&dataset, &arguments),
     }
 }
@@ -158,12 +161,6 @@ async fn feed(dataset: Dataset, arguments: FeedArguments) -> Result<()> {
         println!("feeding later events at their own time; Ctrl-C stops");
         feed_until_interrupted(&replay, &pool, now).await?;
     }
-    Ok(())
-}
-
-async fn instance(dataset: &Dataset, arguments: &DatabaseArguments) -> Result<()> {
-    let shift = Replay::loaded_shift(&connect(&arguments.database_url).await?).await?;
-    println!("{}", serde_json::Value::from(Story::flight(dataset).instance(shift)));
     Ok(())
 }
 

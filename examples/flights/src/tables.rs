@@ -48,9 +48,13 @@ impl Tables<'_> {
     }
 
     pub(crate) fn arrived(&self, events: &[(Timestamp, usize)]) -> Result<Rows> {
-        let columns = OF_A_FLIGHT.into_iter().chain(["event_ts", "arr_delay", "late15"]);
+        let columns = OF_A_FLIGHT.into_iter().chain(["event_ts", "arr_delay", "late15", "arrived_at"]);
         self.flights("flight_arrived", columns, events, |flight| {
-            vec![number(flight.arrival_delay), number(flight.late())]
+            vec![
+                number(flight.arrival_delay),
+                number(flight.late()),
+                number(flight.arrived()),
+            ]
         })
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use feature_defs::definitions::{Definitions, load};
 use feature_defs::time::Timestamp;
-use flights::{Flight, Shift};
+use flights::Flight;
 
 fn definitions() -> Definitions {
     load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("features")).unwrap_or_else(|problems| panic!("{problems}"))
@@ -35,7 +35,7 @@ fn an_instance_names_what_the_service_asks_for() {
         arrival_delay: None,
         air_time: None,
     };
-    let instance = flight.instance(Shift::NONE);
+    let instance = flight.instance();
     assert_eq!(instance.keys().map(String::as_str).collect::<BTreeSet<_>>(), asked);
 }
 

@@ -135,7 +135,7 @@ fn labels_name_what_a_request_names() {
     let rows = write_labels(&DATA, range, Moment::Exact, Shift::NONE, &mut exact).unwrap();
     let mut reader = csv::Reader::from_reader(exact.as_slice());
     let names = reader.headers().unwrap().clone();
-    let instance = DATA.flights[0].instance(Shift::NONE);
+    let instance = DATA.flights[0].instance();
     let asked: Vec<_> = instance.keys().map(String::as_str).collect();
     assert_eq!(names.iter().collect::<Vec<_>>()[1..=asked.len()], asked);
     let lines: Vec<_> = reader.records().map(Result::unwrap).collect();

@@ -84,7 +84,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT (SELECT clipped FROM delay AS l WHERE l.tailnum = instance.tailnum AND l.event_ts > t - interval '36 hours'
             AND l.event_ts <= t ORDER BY l.event_ts DESC, l.ingested_at DESC, clipped DESC LIMIT 1) AS last_delay,
-           max(event_ts) FILTER (WHERE event_ts > t - interval '36 hours') AS last_arrival,
+           max(arrived_at) FILTER (WHERE event_ts > t - interval '36 hours') AS last_arrival,
            avg(late15::int::float8) AS late_7d, count(*) AS n_7d
     FROM delay WHERE delay.tailnum = instance.tailnum AND event_ts > t - interval '168 hours' AND event_ts <= t
     HAVING count(*) > 0

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use end_to_end::flights::{Stand, copy_tree, load_predictor};
 use end_to_end::env::root;
 use feature_defs::time::Timestamp;
-use flights::Shift;
 use predictor::Explain;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -85,7 +84,7 @@ async fn keep_asking(base: String, offset: usize, stand: Arc<Stand>, stop: Arc<A
         let flight = &flights[at % flights.len()];
         at += 1;
         let model = if at.is_multiple_of(3) { "strict" } else { "flight_delay" };
-        let outcome = ask(&client, &base, model, &Value::Object(flight.instance(Shift::NONE))).await;
+        let outcome = ask(&client, &base, model, &Value::Object(flight.instance())).await;
         if out.send(outcome).await.is_err() {
             return;
         }

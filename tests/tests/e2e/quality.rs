@@ -92,7 +92,7 @@ async fn score(stand: &Stand, model: &str, flights: &[&Flight], scores: &mut Vec
         known.request.iter().any(|f| f.name.as_str() == name) || known.keys.iter().any(|k| k.name.as_str() == name)
     };
     let instances = flights.iter().map(|f| {
-        Value::Object(f.instance(Shift::NONE).into_iter().filter(|(name, _)| carried(name)).collect())
+        Value::Object(f.instance().into_iter().filter(|(name, _)| carried(name)).collect())
     });
     let answer = stand.predict(model, instances.collect(), Explain::No).await.unwrap();
     for (flight, prediction) in flights.iter().zip(answer["predictions"].as_array().unwrap()) {

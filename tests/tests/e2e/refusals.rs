@@ -11,7 +11,6 @@ use end_to_end::flights::{Stand, copy_tree};
 use end_to_end::postgres;
 use end_to_end::redis_server::RedisServer;
 use feature_defs::time::Timestamp;
-use flights::Shift;
 use serde_json::{Map, Value, json};
 use sqlx::AssertSqlSafe;
 use tower::ServiceExt;
@@ -47,7 +46,7 @@ async fn wrong_requests_are_refused_whole_with_every_reason() {
     let stand = Stand::new(now).await.unwrap();
     stand.materialize(now).await.unwrap();
     let before = contents(&stand.redis);
-    let good = stand.replay.dataset().flights[0].instance(Shift::NONE);
+    let good = stand.replay.dataset().flights[0].instance();
     let with = |name: &str, value: Value| {
         let mut instance = good.clone();
         instance.insert(name.into(), value);

@@ -8,7 +8,7 @@ use end_to_end::flights::Stand;
 use end_to_end::python::late_probabilities;
 use feature_defs::time::{Span, Timestamp};
 use feature_server::Progress;
-use flights::{Flight, Shift};
+use flights::Flight;
 use predictor::Explain;
 use serde_json::{Map, Value, json};
 use sqlx::Row;
@@ -22,7 +22,7 @@ const RELATIVE: f64 = 1e-12;
 fn instances_at(flights: &[Flight], at: Timestamp) -> Vec<Value> {
     let mut next: Vec<&Flight> = flights.iter().filter(|f| f.scheduled_departure > at).collect();
     next.sort_by_key(|f| (f.scheduled_departure, f.id));
-    next.iter().take(PER_MOMENT).map(|f| Value::Object(f.instance(Shift::NONE))).collect()
+    next.iter().take(PER_MOMENT).map(|f| Value::Object(f.instance())).collect()
 }
 
 /// Twenty moments of November and December: busy and quiet hours, the change from summer time, the first moments after a

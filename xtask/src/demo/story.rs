@@ -55,7 +55,7 @@ pub(super) fn tell(demo: &mut Demo, predictor: &Server) -> Result<Flight> {
         second.cache
     );
 
-    say::step("3. The last hour's news comes in, and only what changed is computed");
+    say::step("3. The last hour's news comes in, and the features are brought up to date");
     say::note(&demo.run_program("flights", &["feed", "--once"])?);
     say::note(&demo.run_program("feature-server", &["materialize", "--incremental"])?);
     say::note("\nThe same question, for the third time:\n\n");

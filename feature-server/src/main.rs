@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use feature_defs::definitions::Diagnostics;
 use feature_server::cli::Cli;
 
 #[tokio::main]
@@ -11,7 +12,11 @@ async fn main() -> ExitCode {
     match cli.run().await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Diagnostics of definition files say "error" themselves, once each.
+            match error.downcast_ref::<Diagnostics>() {
+                Some(diagnostics) => eprintln!("{diagnostics}"),
+                None => eprintln!("error: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

@@ -149,6 +149,22 @@ async fn mistakes_of_the_caller_exit_2_and_name_what_there_is() {
 }
 
 #[tokio::test]
+async fn broken_definitions_are_shown_where_they_are_broken() {
+    let place = Place::new().await;
+    std::fs::write(
+        place.path("all.toml"),
+        DEFINITIONS.replace("newest:delay", "newest:dela"),
+    )
+    .unwrap();
+    let (code, _, error) = place.run(&["check"]);
+    assert!(
+        code == 1 && error.starts_with("error: ") && !error.contains("error: error"),
+        "{error}"
+    );
+    assert!(error.contains("all.toml:") && error.contains("`delay`"), "{error}");
+}
+
+#[tokio::test]
 async fn stores_that_are_away_are_named_without_their_passwords() {
     let place = Place::new().await;
     assert_eq!(place.run(&["migrate"]).0, 0);

@@ -222,15 +222,18 @@ impl Run<'_> {
                 source::changed_aggregates(self.view, &columns, self.as_of, *since)
             }
         };
-        self.app.writer().put_schema(self.view).await?;
+        let writer = self.app.writer();
+        let begun = writer.begin_run(&self.view.name, &self.id.to_string()).await?;
+        writer.put_schema(self.view).await?;
         self.copy(source, &select, counts, progress).await?;
         lock.verify().await?;
         let marker = self.marker();
-        let writer = self.app.writer();
         let set = match &self.plan {
-            Plan::Full { .. } => writer.create_marker(&self.view.name, &marker).await?,
+            Plan::Full { .. } => writer.create_marker(&self.view.name, &marker, &begun).await?,
             Plan::Incremental { marker: previous, .. } => {
-                writer.advance_marker(&self.view.name, &previous.run, &marker).await?
+                writer
+                    .advance_marker(&self.view.name, &previous.run, &marker, &begun)
+                    .await?
             }
         };
         if !set {

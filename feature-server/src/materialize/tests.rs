@@ -213,7 +213,8 @@ async fn what_cannot_be_trusted_forces_a_full_run() {
     let earlier = writer.marker(&view.name).await.unwrap().unwrap();
     ground.run("ops", Incremental, "12:02").await;
     ground.lose_marker("ops").await;
-    assert!(writer.create_marker(&view.name, &earlier).await.unwrap());
+    let begun = writer.begin_run(&view.name, &earlier.run).await.unwrap();
+    assert!(writer.create_marker(&view.name, &earlier, &begun).await.unwrap());
     let run = ground.run("ops", Incremental, "12:03").await;
     assert!(forced(&run).contains("rolled back"), "{run:?}");
     // The definition changes.

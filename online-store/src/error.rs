@@ -34,6 +34,10 @@ pub enum StoreError {
     UnknownFormat { key: String, version: u8 },
     #[error("what is to be written to `{key}` is no stored value ({cause}): encode it with the view's schema")]
     NotAValue { key: String, cause: DecodeError },
+    #[error(
+        "Redis was flushed, restarted or failed over while view `{view}` was written, and may have lost part of it: run again"
+    )]
+    DataLost { view: ViewName },
     #[error("`{key}` holds no marker that this program can read ({cause}): run a full materialization of the view")]
     BadMarker { key: String, cause: String },
     #[error(

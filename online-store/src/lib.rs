@@ -20,7 +20,7 @@ pub use connection::SharedConnection;
 pub use error::StoreError;
 pub use reader::{Lookup, OnlineReader};
 pub use url::{InvalidRedisUrl, RedisUrl};
-pub use writer::{Guard, OnlineWriter, Written};
+pub use writer::{Guard, OnlineWriter, RunBegun, Written};
 
 /// One project's values in one Redis. Clones share its connections.
 #[derive(Debug, Clone)]

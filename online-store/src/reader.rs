@@ -123,14 +123,16 @@ impl OnlineReader {
         if !self.refreshed.load(Ordering::Acquire) {
             self.refresh_by(deadline).await?;
         }
+        // Before the values: a marker that a run sets meanwhile would judge values that the run has replaced.
+        let markers: Vec<Option<Arc<Marker>>> = states.iter().map(|state| state.marker.load_full()).collect();
         let answers = self.fetch(lookups, deadline).await?;
         self.fetch_layouts(&states, &answers, deadline).await;
         Ok(lookups
             .iter()
-            .zip(states)
+            .zip(states.into_iter().zip(markers))
             .zip(answers)
-            .map(|((lookup, state), answer)| {
-                row(state, &answer, now).unwrap_or_else(|problem| {
+            .map(|((lookup, (state, marker)), answer)| {
+                row(state, marker.as_deref(), &answer, now).unwrap_or_else(|problem| {
                     if let Some(entity) = lookup.key {
                         self.warn(&value_key(&self.project, &lookup.view.name, entity), &problem);
                     }
@@ -286,7 +288,7 @@ impl OnlineReader {
 }
 
 /// The row that an answer of Redis is at `now`, or what is wrong with it.
-fn row(state: &ViewState, answer: &Value, now: Timestamp) -> Result<StoredRow, String> {
+fn row(state: &ViewState, marker: Option<&Marker>, answer: &Value, now: Timestamp) -> Result<StoredRow, String> {
     let blob = match answer {
         Value::Nil => return Ok(StoredRow::not_found()),
         Value::BulkString(blob) => blob,
@@ -303,7 +305,7 @@ fn row(state: &ViewState, answer: &Value, now: Timestamp) -> Result<StoredRow, S
     let Some(values) = layout.values(blob).map_err(|error| error.to_string())? else {
         return Ok(StoredRow::not_found());
     };
-    Ok(match judge(&state.view, &header, state.marker.load().as_deref(), now) {
+    Ok(match judge(&state.view, &header, marker, now) {
         None => StoredRow::not_found(),
         Some((status, event)) => StoredRow {
             status,

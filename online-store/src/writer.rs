@@ -58,6 +58,13 @@ impl Guard {
     }
 }
 
+/// What must still be so when a run's marker is set, for everything it wrote to be there.
+#[derive(Debug, Clone)]
+pub struct RunBegun {
+    /// The server process that took the first write: another one may have started from older data.
+    server: String,
+}
+
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Written {
@@ -155,36 +162,67 @@ impl OnlineWriter {
             })
     }
 
+    /// Notes that a run begins to write a view's values. Before its first write: its marker will be set only if Redis
+    /// has kept all its data since.
+    ///
+    /// # Errors
+    /// Redis is away or refuses.
+    pub async fn begin_run(&self, view: &ViewName, run: &str) -> Result<RunBegun, StoreError> {
+        let mut commands = Pipeline::with_capacity(2);
+        commands
+            .cmd("HSET")
+            .arg(marker_key(&self.project, view))
+            .arg("writing")
+            .arg(run);
+        // After the note: if the server restarts in between, the note is gone or the id is new.
+        commands.cmd("INFO").arg("server");
+        let mut answers = self.connection.send(&commands, WITHIN).await?;
+        let info: String = self.connection.read(answers.pop().unwrap_or(Value::Nil))?;
+        self.connection.read::<Value>(answers.pop().unwrap_or(Value::Nil))?;
+        let server = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        Ok(RunBegun {
+            server: server.unwrap_or_default().trim().to_owned(),
+        })
+    }
+
     /// Sets the marker after a full run. `false`, and nothing changed, if one with a later as-of (of the run, or of the
     /// last full run) stands.
     ///
     /// # Errors
-    /// Redis is away or refuses.
-    pub async fn create_marker(&self, view: &ViewName, marker: &Marker) -> Result<bool, StoreError> {
-        self.set_marker(view, marker, None).await
+    /// Redis is away or refuses, or may have lost what the run wrote.
+    pub async fn create_marker(&self, view: &ViewName, marker: &Marker, begun: &RunBegun) -> Result<bool, StoreError> {
+        self.set_marker(view, marker, begun, None).await
     }
 
     /// Sets the marker after an incremental run that followed `previous_run`. `false`, and nothing changed, if there is
     /// no marker, or another run's, or one with a later as-of.
     ///
     /// # Errors
-    /// Redis is away or refuses.
+    /// Redis is away or refuses, or may have lost what the run wrote.
     pub async fn advance_marker(
         &self,
         view: &ViewName,
         previous_run: &str,
         marker: &Marker,
+        begun: &RunBegun,
     ) -> Result<bool, StoreError> {
-        self.set_marker(view, marker, Some(previous_run)).await
+        self.set_marker(view, marker, begun, Some(previous_run)).await
     }
 
-    async fn set_marker(&self, view: &ViewName, marker: &Marker, previous: Option<&str>) -> Result<bool, StoreError> {
+    async fn set_marker(
+        &self,
+        view: &ViewName,
+        marker: &Marker,
+        begun: &RunBegun,
+        previous: Option<&str>,
+    ) -> Result<bool, StoreError> {
         let key = marker_key(&self.project, view);
         let json = serde_json::to_string(marker).expect("a marker is JSON");
         let (as_of_s, as_of_us) = seconds_and_micros(marker.as_of);
         let (full_s, full_us) = seconds_and_micros(marker.full_as_of);
         let mut args = vec![json.as_bytes(), marker.run.as_bytes()];
         args.extend([&as_of_s, &as_of_us, &full_s, &full_us].map(|number| number.as_bytes()));
+        args.push(begun.server.as_bytes());
         args.extend(previous.map(str::as_bytes));
         let mut answers = self
             .run(&[Call {
@@ -193,7 +231,10 @@ impl OnlineWriter {
                 args,
             }])
             .await?;
-        self.connection.read(answers.pop().unwrap_or(Value::Nil))
+        match self.connection.read::<i64>(answers.pop().unwrap_or(Value::Nil))? {
+            -1 => Err(StoreError::DataLost { view: view.clone() }),
+            set => Ok(set == 1),
+        }
     }
 
     /// The batch without what another value of the same key in it supersedes: one script call must not name a key twice.

@@ -6,8 +6,8 @@ use feature_defs::value::{Value, ValueType};
 use online_store::{Guard, StoreError, Written};
 
 use crate::support::{
-    Times, aggregate_view, blob, carrier, counter, counter_view, marker, number, read_one, row_view, shared_url, store,
-    store_at,
+    Times, aggregate_view, blob, carrier, counter, counter_view, create, marker, number, read_one, row_view,
+    shared_url, store, store_at,
 };
 
 const OLD: i64 = 1;
@@ -196,7 +196,7 @@ async fn a_tombstone_holds_against_older_values_only() {
     let (store, view) = (store(), aggregate_view());
     let (reader, writer) = (store.reader(vec![view.clone()]), store.writer());
     writer.put_schema(&view).await.unwrap();
-    writer.create_marker(&view.name, &marker("r1", 1, 1)).await.unwrap();
+    assert!(create(&writer, &view, &marker("r1", 1, 1)).await);
     let entity = carrier("UA");
     let write = async |blob: Vec<u8>| {
         writer

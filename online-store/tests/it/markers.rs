@@ -7,7 +7,8 @@ use online_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    aggregate_view, carrier, counter_view, eventually, marker, read_one, shared_url, store, store_at,
+    Server, advance, aggregate_view, carrier, counter_view, create, eventually, marker, read_one, shared_url, store,
+    store_at,
 };
 
 #[tokio::test]
@@ -34,11 +35,7 @@ async fn full_runs_create_markers_and_never_move_them_back() {
     ] {
         let before = writer.marker(&view.name).await.unwrap();
         let new = marker(&format!("run{as_of}"), as_of, full_as_of);
-        assert_eq!(
-            writer.create_marker(&view.name, &new).await.unwrap(),
-            lands,
-            "{as_of} {full_as_of}"
-        );
+        assert_eq!(create(&writer, &view, &new).await, lands, "{as_of} {full_as_of}");
         assert_eq!(
             writer.marker(&view.name).await.unwrap(),
             if lands { Some(new) } else { before }
@@ -50,12 +47,12 @@ async fn full_runs_create_markers_and_never_move_them_back() {
 async fn incremental_runs_advance_the_marker_of_the_run_they_followed() {
     let (store, view) = (store(), aggregate_view());
     let writer = store.writer();
-    let advance = async |previous: &str, new: &_| writer.advance_marker(&view.name, previous, new).await.unwrap();
+    let advance = async |previous: &str, new: &_| advance(&writer, &view, previous, new).await;
 
     assert!(!advance("r1", &marker("r2", 20, 10)).await, "there is no marker");
     assert_eq!(writer.marker(&view.name).await.unwrap(), None);
 
-    assert!(writer.create_marker(&view.name, &marker("r1", 10, 10)).await.unwrap());
+    assert!(create(&writer, &view, &marker("r1", 10, 10)).await);
     assert!(!advance("r0", &marker("r2", 20, 10)).await, "it is another run's");
     assert!(!advance("r1", &marker("r2", 9, 10)).await, "its as-of is later");
     assert!(
@@ -74,18 +71,17 @@ async fn incremental_runs_advance_the_marker_of_the_run_they_followed() {
 #[tokio::test]
 async fn of_racing_runs_one_advances_the_marker() {
     let (store, view) = (store(), aggregate_view());
-    store
-        .writer()
-        .create_marker(&view.name, &marker("r0", 0, 0))
-        .await
-        .unwrap();
+    assert!(create(&store.writer(), &view, &marker("r0", 0, 0)).await);
     let attempts = (1..=50).map(|i| {
         let (writer, view) = (store.writer(), view.clone());
         tokio::spawn(async move {
+            let new = marker(&format!("r{i}"), i, 0);
+            let begun = writer.begin_run(&view.name, &new.run).await.unwrap();
+            // A run that another one has begun after is told so, or that another marker stands.
             writer
-                .advance_marker(&view.name, "r0", &marker(&format!("r{i}"), i, 0))
+                .advance_marker(&view.name, "r0", &new, &begun)
                 .await
-                .unwrap()
+                .unwrap_or(false)
         })
     });
     let outcomes = futures_util::future::join_all(attempts).await;
@@ -106,7 +102,7 @@ async fn readers_follow_the_marker_within_about_a_second() {
     let task = tokio::spawn(reader.clone().keep_fresh(stop.clone()));
     for i in 1..=2 {
         let new = marker(&format!("r{i}"), i, i);
-        assert!(writer.create_marker(&view.name, &new).await.unwrap());
+        assert!(create(&writer, &view, &new).await);
         eventually("the reader knows the new marker", async || {
             reader.marker(&view.name).as_ref() == Some(&new)
         })
@@ -137,7 +133,49 @@ async fn a_marker_that_cannot_be_read_is_an_error_to_writers_and_none_to_readers
 
     // A full run replaces what is damaged.
     let good = marker("r", 1, 1);
-    assert!(writer.create_marker(&view.name, &good).await.unwrap());
+    assert!(create(&writer, &view, &good).await);
     reader.refresh().await.unwrap();
     assert_eq!(reader.marker(&view.name), Some(good));
+}
+
+#[tokio::test]
+async fn a_run_whose_writes_may_be_lost_gets_no_marker() {
+    let mut server = Server::start();
+    let (store, raw) = store_at(&server.url());
+    let (view, writer) = (aggregate_view(), store.writer());
+    assert!(create(&writer, &view, &marker("r1", 1, 1)).await);
+
+    // Flushed meanwhile.
+    let begun = writer.begin_run(&view.name, "r2").await.unwrap();
+    raw.run::<()>(&[b"FLUSHALL"]).await;
+    let error = writer
+        .create_marker(&view.name, &marker("r2", 2, 2), &begun)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::DataLost { .. }), "{error}");
+    assert_eq!(writer.marker(&view.name).await.unwrap(), None);
+
+    // Restarted meanwhile from data that has the note of who writes, but perhaps not the newest writes.
+    assert!(create(&writer, &view, &marker("r3", 3, 3)).await);
+    let begun = writer.begin_run(&view.name, "r4").await.unwrap();
+    server.kill();
+    server.restart();
+    let kept = marker("r3", 3, 3);
+    assert!(create(&writer, &view, &kept).await);
+    writer.begin_run(&view.name, "r4").await.unwrap();
+    let error = writer
+        .advance_marker(&view.name, "r3", &marker("r4", 4, 3), &begun)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::DataLost { .. }), "{error}");
+    assert_eq!(writer.marker(&view.name).await.unwrap(), Some(kept));
+}
+
+#[tokio::test]
+async fn a_half_damaged_marker_is_replaced_too() {
+    let view = aggregate_view();
+    let (store, raw) = store_at(&shared_url());
+    raw.run::<()>(&[b"HSET", b"@aggregates:@marker", b"run", b"r0", b"as_of_s", b"x"])
+        .await;
+    assert!(create(&store.writer(), &view, &marker("r1", 1, 1)).await);
 }

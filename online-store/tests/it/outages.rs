@@ -8,7 +8,7 @@ use online_store::{Guard, Lookup, OnlineStore, RedisUrl, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    SECOND, Server, Times, at, carrier, counter, counter_view, eventually, marker, number, read_one, store_at,
+    SECOND, Server, Times, at, carrier, counter, counter_view, create, eventually, marker, number, read_one, store_at,
 };
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_killed_redis_fails_calls_at_once_and_is_used_again_when_it_is_back() 
     let m = marker("r", 1, 1);
     writer.put_schema(&view).await.unwrap();
     writer.write(&view.name, Guard::EventThenCreated, &batch).await.unwrap();
-    writer.create_marker(&view.name, &m).await.unwrap();
+    assert!(create(&writer, &view, &m).await);
     eventually("the reader knows the marker", async || {
         reader.marker(&view.name).is_some()
     })
@@ -177,7 +177,7 @@ async fn forgotten_scripts_are_sent_again() {
                 .written,
             250
         );
-        assert!(writer.create_marker(&view.name, &marker("r", i, i)).await.unwrap());
+        assert!(create(&writer, &view, &marker("r", i, i)).await);
         assert_eq!(number(&read_one(&reader, &view, &carrier("249"), 1).await), Some(i));
         raw.run::<()>(&[b"SCRIPT", b"FLUSH"]).await;
     }

@@ -9,8 +9,8 @@ use feature_defs::value::{Value, ValueType};
 use online_store::{Guard, Lookup, OnlineWriter, StoreError};
 
 use crate::support::{
-    SECOND, Times, aggregate_view, at, blob, carrier, counter, counter_view, marker, number, read_one, row_view,
-    shared_url, store, store_at,
+    SECOND, Times, aggregate_view, at, blob, carrier, counter, counter_view, create, marker, number, read_one,
+    row_view, shared_url, store, store_at,
 };
 
 const SEC: i64 = 1_000_000;
@@ -47,10 +47,7 @@ async fn rows_come_in_the_order_asked_with_their_statuses() {
         counter(&aggregates, Times::all(39 * SEC), 4),
     )
     .await;
-    writer
-        .create_marker(&aggregates.name, &marker("r", 96 * SEC, 40 * SEC))
-        .await
-        .unwrap();
+    assert!(create(&writer, &aggregates, &marker("r", 96 * SEC, 40 * SEC)).await);
 
     let (ua, aa, unknown) = (carrier("UA"), carrier("AA"), carrier("??"));
     let lookup = |view, key| Lookup { view, key };

@@ -13,7 +13,7 @@ use feature_defs::name::FeatureName;
 use feature_defs::serving::{Marker, StoredRow};
 use feature_defs::time::{Span, Timestamp};
 use feature_defs::value::{Value, ValueType};
-use online_store::{Lookup, OnlineReader, OnlineStore, RedisUrl, SharedConnection, StoreError};
+use online_store::{Lookup, OnlineReader, OnlineStore, OnlineWriter, RedisUrl, SharedConnection, StoreError};
 use tempfile::TempDir;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -39,6 +39,21 @@ pub(crate) fn store_at(url: &RedisUrl) -> (OnlineStore, Raw) {
         project: project.clone(),
     };
     (OnlineStore::open(url, project.parse().unwrap()).unwrap(), raw)
+}
+
+/// Begins and ends a full run that writes nothing: whether its marker stands.
+pub(crate) async fn create(writer: &OnlineWriter, view: &View, marker: &Marker) -> bool {
+    let begun = writer.begin_run(&view.name, &marker.run).await.unwrap();
+    writer.create_marker(&view.name, marker, &begun).await.unwrap()
+}
+
+/// The same of an incremental run that follows `previous`.
+pub(crate) async fn advance(writer: &OnlineWriter, view: &View, previous: &str, marker: &Marker) -> bool {
+    let begun = writer.begin_run(&view.name, &marker.run).await.unwrap();
+    writer
+        .advance_marker(&view.name, previous, marker, &begun)
+        .await
+        .unwrap()
 }
 
 /// Commands as a person at redis-cli would give them.

@@ -67,7 +67,12 @@ fn find<'a>(origin: Origin, parts: &Parts<'a>, derived: &'a [Option<Value>]) -> 
         Origin::Derived { index } => plain(&derived[index]),
         Origin::Stored { join, feature } => {
             let row = &parts.stored[join];
-            let value = row.values.get(feature).and_then(Option::as_ref);
+            // NaN is how floats spell "no value": it is a null like any other.
+            let value = row
+                .values
+                .get(feature)
+                .and_then(Option::as_ref)
+                .filter(|value| !is_nan(value));
             match (row.status, value) {
                 (Status::Present, None) => (None, Status::NullValue),
                 (Status::OutsideMaxAge, _) if parts.stale == Stale::Default => (None, row.status),
@@ -79,8 +84,6 @@ fn find<'a>(origin: Origin, parts: &Parts<'a>, derived: &'a [Option<Value>]) -> 
 }
 
 fn fill(input: &Input, (value, status): (Option<&Value>, Status)) -> Assembled {
-    // NaN is how floats spell "no value": it must meet the default like any other null.
-    let value = value.filter(|v| !v.as_f64().is_some_and(f64::is_nan));
     match (value, &input.default) {
         (Some(value), _) => Assembled {
             value: Some(value.clone()),
@@ -97,5 +100,124 @@ fn fill(input: &Input, (value, status): (Option<&Value>, Status)) -> Assembled {
             status,
             defaulted: false,
         },
+    }
+}
+
+fn is_nan(value: &Value) -> bool {
+    value.as_f64().is_some_and(f64::is_nan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definitions::{Definitions, load};
+
+    const DEFINITIONS: &str = r#"
+        format = 1
+        project = "p"
+        [[entity]]
+        name = "user"
+        join_keys = [{ name = "user", type = "string" }]
+        [[source]]
+        name = "s"
+        table = "s"
+        event_timestamp = "at"
+        [[feature_view]]
+        name = "v"
+        entity = "user"
+        source = "s"
+        features = [{ name = "x", type = "float64" }]
+        [[derived]]
+        name = "sum"
+        type = "float64"
+        expression = "a + v.x"
+        [[feature_service]]
+        name = "m"
+        request = [{ name = "a", type = "float64" }]
+        features = ["request:a", { feature = "v:x", default = 7.0 }, "derived:sum"]
+    "#;
+
+    fn definitions() -> Definitions {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("p.toml"), DEFINITIONS).unwrap();
+        load(dir.path()).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn row(status: Status, x: Option<f64>) -> StoredRow {
+        StoredRow {
+            status,
+            event: Some(Timestamp::from_micros(0)),
+            values: vec![x.map(Value::Float64)],
+        }
+    }
+
+    /// Inputs as (value, status, defaulted) of a request with a = 1.
+    fn inputs(stored: StoredRow, stale: Stale) -> Vec<(Option<f64>, Status, bool)> {
+        let definitions = definitions();
+        let request = [Some(Value::Float64(1.0))];
+        let parts = Parts {
+            request: &request,
+            stored: &[stored],
+            now: Timestamp::from_micros(0),
+            stale,
+        };
+        let assembled = assemble(definitions.service("m").unwrap(), parts);
+        assembled
+            .iter()
+            .map(|a| (a.value.as_ref().and_then(Value::as_f64), a.status, a.defaulted))
+            .collect()
+    }
+
+    #[test]
+    fn a_default_fills_whatever_is_null_and_derived_features_see_the_null() {
+        use Status::{NotFound, NullValue, OutsideMaxAge, Present, Unavailable};
+        let a = (Some(1.0), Present, false);
+        let null_sum = (None, NullValue, false);
+        for (stored, stale, x, sum) in [
+            (
+                row(Present, Some(2.0)),
+                Stale::Default,
+                (Some(2.0), Present, false),
+                (Some(3.0), Present, false),
+            ),
+            (
+                row(Present, None),
+                Stale::Default,
+                (Some(7.0), NullValue, true),
+                null_sum,
+            ),
+            (
+                row(Present, Some(f64::NAN)),
+                Stale::Default,
+                (Some(7.0), NullValue, true),
+                null_sum,
+            ),
+            (
+                row(OutsideMaxAge, Some(2.0)),
+                Stale::Default,
+                (Some(7.0), OutsideMaxAge, true),
+                null_sum,
+            ),
+            (
+                row(OutsideMaxAge, Some(2.0)),
+                Stale::Serve,
+                (Some(2.0), OutsideMaxAge, false),
+                (Some(3.0), Present, false),
+            ),
+            (
+                StoredRow::not_found(),
+                Stale::Serve,
+                (Some(7.0), NotFound, true),
+                null_sum,
+            ),
+            (
+                StoredRow::unavailable(),
+                Stale::Default,
+                (Some(7.0), Unavailable, true),
+                null_sum,
+            ),
+        ] {
+            assert_eq!(inputs(stored.clone(), stale), [a, x, sum], "{stored:?} {stale:?}");
+        }
     }
 }

@@ -26,6 +26,10 @@ pub fn program(name: &str) -> PathBuf {
     path.pop();
     path.pop();
     path.push(name);
-    assert!(path.exists(), "{} is not built: run the tests with `cargo xtask test`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run the tests with `cargo xtask test`",
+        path.display()
+    );
     path
 }

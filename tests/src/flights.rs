@@ -60,7 +60,15 @@ impl Stand {
         feature_server::migrate(&settings.database).await?;
         let models = patient_models()?;
         let predictor = load_predictor(models.path(), &redis.url(), Arc::clone(&clock) as _)?;
-        Ok(Self { clock, database, redis, features, predictor, replay, _models: models })
+        Ok(Self {
+            clock,
+            database,
+            redis,
+            features,
+            predictor,
+            replay,
+            _models: models,
+        })
     }
 
     /// Sets the clock to `at` and materializes every view, incrementally where that is possible.
@@ -70,7 +78,9 @@ impl Stand {
     pub async fn materialize(&self, at: Timestamp) -> Result<()> {
         self.clock.set(at);
         for view in &self.features.definitions().views {
-            self.features.materialize(view.name.as_str(), Mode::Incremental, None, &Progress::hidden()).await?;
+            self.features
+                .materialize(view.name.as_str(), Mode::Incremental, None, &Progress::hidden())
+                .await?;
         }
         self.predictor.refresh().await?;
         Ok(())
@@ -82,7 +92,12 @@ impl Stand {
     /// If the predictor refuses them.
     pub async fn predict(&self, model: &str, instances: Vec<Value>, explain: Explain) -> Result<Value> {
         let body = json!({ "instances": instances }).to_string();
-        let asked = Asked { model, version: None, body: body.as_bytes(), explain };
+        let asked = Asked {
+            model,
+            version: None,
+            body: body.as_bytes(),
+            explain,
+        };
         Ok(serde_json::to_value(self.predictor.predict(asked).await?)?)
     }
 }
@@ -151,7 +166,13 @@ pub fn data_dir() -> PathBuf {
 /// The year and the name of the database that holds it: made once, copied by each test.
 async fn loaded() -> &'static (Arc<Replay>, String) {
     static LOADED: OnceCell<(Arc<Replay>, String)> = OnceCell::const_new();
-    LOADED.get_or_init(|| async { load().await.unwrap_or_else(|error| panic!("loading the flights: {error:#}")) }).await
+    LOADED
+        .get_or_init(|| async {
+            load()
+                .await
+                .unwrap_or_else(|error| panic!("loading the flights: {error:#}"))
+        })
+        .await
 }
 
 async fn load() -> Result<(Arc<Replay>, String)> {

@@ -42,7 +42,9 @@ async fn create(suffix: &str) -> anyhow::Result<Database> {
     let name = unique("t");
     let server = server_url();
     let mut admin = PgConnectOptions::from_str(&server)?.connect().await?;
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}{suffix}"))).execute(&mut admin).await?;
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}{suffix}")))
+        .execute(&mut admin)
+        .await?;
     admin.close().await?;
     let url = url_of(&name);
     let pool = PgPoolOptions::new().max_connections(8).connect(&url).await?;

@@ -22,7 +22,10 @@ pub fn late_probabilities(vectors: &[Vec<Option<f64>>]) -> Vec<f64> {
     let input = serde_json::to_vec(vectors).expect("numbers are JSON");
     let writing = std::thread::spawn(move || stdin.write_all(&input));
     let output = python.wait_with_output().expect("python3 ends");
-    writing.join().expect("no panic while writing").expect("python3 reads its input");
+    writing
+        .join()
+        .expect("no panic while writing")
+        .expect("python3 reads its input");
     assert!(output.status.success(), "python3 failed: {}", output.status);
     let answers: Vec<f64> = serde_json::from_slice(&output.stdout).expect("a JSON list");
     assert_eq!(answers.len(), vectors.len());

@@ -20,7 +20,11 @@ impl RedisServer {
     /// If it does not come up.
     pub fn start() -> anyhow::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let server = Self { port, dir: tempfile::tempdir()?, child: Mutex::new(None) };
+        let server = Self {
+            port,
+            dir: tempfile::tempdir()?,
+            child: Mutex::new(None),
+        };
         server.restart()?;
         Ok(server)
     }
@@ -67,7 +71,16 @@ impl RedisServer {
         self.kill();
         let program = std::env::var("LARDER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
         let child = Command::new(program)
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .arg("--dir")
             .arg(self.dir.path())
             .stdout(Stdio::null())
@@ -76,7 +89,9 @@ impl RedisServer {
         let give_up = Instant::now() + Duration::from_secs(10);
         let client = redis::Client::open(self.url())?;
         loop {
-            let pinged = client.get_connection().and_then(|mut c| redis::cmd("PING").query::<String>(&mut c));
+            let pinged = client
+                .get_connection()
+                .and_then(|mut c| redis::cmd("PING").query::<String>(&mut c));
             match pinged {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > give_up => return Err(error.into()),

@@ -2,8 +2,8 @@
 //! moment during its request.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use end_to_end::env::{required, root};
 use end_to_end::redis_server::RedisServer;
@@ -86,7 +86,13 @@ fn stand(tier: &str) -> Stand {
     let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1 << 50)));
     let predictor = predictor::App::load(&settings, &definitions, clock, None).unwrap();
     let store = OnlineStore::open(&settings.redis, definitions.project.clone()).unwrap();
-    Stand { predictor, definitions, store, _redis: redis, _dirs: [features, models] }
+    Stand {
+        predictor,
+        definitions,
+        store,
+        _redis: redis,
+        _dirs: [features, models],
+    }
 }
 
 /// How far the writer of one user's level has come: versions begun and versions done.
@@ -101,12 +107,26 @@ async fn write_level(stand: &Stand, user: usize, version: u64) {
     let name = view.entity.join_keys[0].name.clone();
     let key = KeyValue::String(user.to_string());
     let at = Timestamp::from_micros(i64::try_from(version).unwrap());
-    let header = Header { event: at, created: None, as_of: at };
+    let header = Header {
+        event: at,
+        created: None,
+        as_of: at,
+    };
     let level = f64::from(u32::try_from(version % LEVELS).unwrap());
     let mut blob = Vec::new();
-    encode(&view.schema, header, &Body::Values(vec![Some(Value::Float64(level))]), &mut blob);
+    encode(
+        &view.schema,
+        header,
+        &Body::Values(vec![Some(Value::Float64(level))]),
+        &mut blob,
+    );
     let batch = [(EntityKey::new([(&name, &key)]), blob)];
-    let written = stand.store.writer().write(&view.name, Guard::EventThenCreated, &batch).await.unwrap();
+    let written = stand
+        .store
+        .writer()
+        .write(&view.name, Guard::EventThenCreated, &batch)
+        .await
+        .unwrap();
     assert_eq!(written.written, 1);
 }
 
@@ -122,21 +142,40 @@ async fn keep_writing(stand: &Stand, user: usize, level: &Level, count: u64) {
 
 /// Asks once, for some users with some request features, and checks every answer. Returns the cache states.
 async fn ask(stand: &Stand, levels: &[Level], asked: &[(usize, u8, u8)]) -> Vec<String> {
-    let oldest: Vec<u64> = asked.iter().map(|(user, ..)| levels[*user].done.load(Ordering::SeqCst)).collect();
-    let instances: Vec<_> =
-        asked.iter().map(|(user, a, c)| json!({ "user": user.to_string(), "a": a, "c": c })).collect();
+    let oldest: Vec<u64> = asked
+        .iter()
+        .map(|(user, ..)| levels[*user].done.load(Ordering::SeqCst))
+        .collect();
+    let instances: Vec<_> = asked
+        .iter()
+        .map(|(user, a, c)| json!({ "user": user.to_string(), "a": a, "c": c }))
+        .collect();
     let body = json!({ "instances": instances }).to_string();
-    let asking = Asked { model: "linear", version: None, body: body.as_bytes(), explain: Explain::No };
+    let asking = Asked {
+        model: "linear",
+        version: None,
+        body: body.as_bytes(),
+        explain: Explain::No,
+    };
     let answer = serde_json::to_value(stand.predictor.predict(asking).await.unwrap()).unwrap();
     for (i, (user, a, c)) in asked.iter().enumerate() {
         let newest = levels[*user].begun.load(Ordering::SeqCst);
         let score = answer["predictions"][i]["score"].as_f64().unwrap();
         let level = (score - f64::from(*a) - 100.0 * f64::from(*c)) / 10.0;
-        let possible: Vec<f64> =
-            (oldest[i]..=newest).map(|v| f64::from(u32::try_from(v % LEVELS).unwrap())).collect();
-        assert!(possible.contains(&level), "level {level} for user {user} while it was one of {possible:?}");
+        let possible: Vec<f64> = (oldest[i]..=newest)
+            .map(|v| f64::from(u32::try_from(v % LEVELS).unwrap()))
+            .collect();
+        assert!(
+            possible.contains(&level),
+            "level {level} for user {user} while it was one of {possible:?}"
+        );
     }
-    answer["rows"].as_array().unwrap().iter().map(|row| row["cache"].as_str().unwrap().to_owned()).collect()
+    answer["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["cache"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn requests() -> impl Strategy<Value = Vec<Vec<(usize, u8, u8)>>> {
@@ -145,19 +184,33 @@ fn requests() -> impl Strategy<Value = Vec<Vec<(usize, u8, u8)>>> {
 }
 
 fn honest(tier: &str) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let _entered = runtime.enter();
     let stand = Arc::new(stand(tier));
     let levels: Arc<Vec<Level>> = Arc::new((0..USERS).map(|_| Level::default()).collect());
     runtime.block_on(async {
-        stand.store.writer().put_schema(stand.definitions.view("state").unwrap()).await.unwrap();
+        stand
+            .store
+            .writer()
+            .put_schema(stand.definitions.view("state").unwrap())
+            .await
+            .unwrap();
         for (user, level) in levels.iter().enumerate() {
             keep_writing(&stand, user, level, 1).await;
         }
     });
     let states = Mutex::new(BTreeMap::<String, usize>::new());
     // Not shrunk: what fails is a race, which another run of the same case need not show.
-    let config = ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    };
     proptest!(config, |(first in requests(), second in requests(), versions in 20..80_u64)| {
         let writers = (0..USERS).map(|user| {
             let (stand, levels) = (Arc::clone(&stand), Arc::clone(&levels));
@@ -188,7 +241,10 @@ fn honest(tier: &str) {
     println!("{tier}: {states:?}");
     // Neither a cache that never answers nor one that always does would have been tried.
     for state in ["hit_memory", "miss"] {
-        assert!(states.get(state).is_some_and(|&n| n > 20), "too few answers are {state}: {states:?}");
+        assert!(
+            states.get(state).is_some_and(|&n| n > 20),
+            "too few answers are {state}: {states:?}"
+        );
     }
 }
 

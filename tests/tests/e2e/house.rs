@@ -6,7 +6,16 @@ use end_to_end::env::root;
 
 /// Every Rust file of the workspace.
 fn rust_files() -> Vec<PathBuf> {
-    let members = ["feature-defs", "online-store", "service", "feature-server", "predictor", "examples", "tests", "xtask"];
+    let members = [
+        "feature-defs",
+        "online-store",
+        "service",
+        "feature-server",
+        "predictor",
+        "examples",
+        "tests",
+        "xtask",
+    ];
     let mut files = Vec::new();
     let mut dirs: Vec<PathBuf> = members.iter().map(|m| root().join(m)).collect();
     while let Some(dir) = dirs.pop() {
@@ -32,16 +41,35 @@ fn dependencies(member: &str) -> Vec<String> {
 #[test]
 fn crates_depend_only_on_what_they_may() {
     let rules: [(&str, &[&str]); 5] = [
-        ("feature-defs", &["tokio", "sqlx", "redis", "axum", "online-store", "service"]),
-        ("online-store", &["sqlx", "axum", "service", "feature-server", "predictor"]),
-        ("service", &["sqlx", "redis", "feature-defs", "online-store", "feature-server", "predictor"]),
+        (
+            "feature-defs",
+            &["tokio", "sqlx", "redis", "axum", "online-store", "service"],
+        ),
+        (
+            "online-store",
+            &["sqlx", "axum", "service", "feature-server", "predictor"],
+        ),
+        (
+            "service",
+            &[
+                "sqlx",
+                "redis",
+                "feature-defs",
+                "online-store",
+                "feature-server",
+                "predictor",
+            ],
+        ),
         ("feature-server", &["predictor", "ort", "redis"]),
         ("predictor", &["feature-server", "sqlx"]),
     ];
     for (member, forbidden) in rules {
         let dependencies = dependencies(member);
         for name in forbidden {
-            assert!(!dependencies.iter().any(|d| d == name), "{member} must not depend on {name}");
+            assert!(
+                !dependencies.iter().any(|d| d == name),
+                "{member} must not depend on {name}"
+            );
         }
     }
 }
@@ -64,6 +92,10 @@ fn redis_keys_are_spelled_in_one_place() {
 fn every_file_says_what_lives_there() {
     for path in rust_files() {
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("//! "), "{} does not begin with a `//!` sentence", path.display());
+        assert!(
+            text.starts_with("//! "),
+            "{} does not begin with a `//!` sentence",
+            path.display()
+        );
     }
 }

@@ -46,8 +46,14 @@ async fn materializing_five_million_rows_stays_below_200_mib() {
 
     let command = |arguments: &[&str]| {
         let mut command = tokio::process::Command::new(program("feature-server"));
-        command.args(arguments).env("LARDER_FEATURES", features.path()).env("DATABASE_URL", &database.url);
-        command.env("REDIS_URL", redis.url()).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .args(arguments)
+            .env("LARDER_FEATURES", features.path())
+            .env("DATABASE_URL", &database.url);
+        command
+            .env("REDIS_URL", redis.url())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         command
     };
     assert!(command(&["migrate"]).status().await.unwrap().success());
@@ -66,7 +72,11 @@ async fn materializing_five_million_rows_stays_below_200_mib() {
     let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).unwrap();
     assert!(keys >= u64::from(ROWS), "{keys} keys");
     println!("{ROWS} rows: peak {} MiB", peak_kib / 1024);
-    assert!(peak_kib > 0 && peak_kib <= LIMIT_KIB, "peak resident memory was {} MiB", peak_kib / 1024);
+    assert!(
+        peak_kib > 0 && peak_kib <= LIMIT_KIB,
+        "peak resident memory was {} MiB",
+        peak_kib / 1024
+    );
 }
 
 /// The kernel's own record of the most memory the process ever held; 0 once it is gone.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use end_to_end::flights::{Stand, copy_tree, load_predictor};
 use end_to_end::env::root;
+use end_to_end::flights::{Stand, copy_tree, load_predictor};
 use feature_defs::time::Timestamp;
 use predictor::Explain;
 use serde_json::{Value, json};
@@ -68,7 +68,9 @@ async fn ask(client: &reqwest::Client, base: &str, model: &'static str, instance
         model,
         status,
         took: started.elapsed(),
-        degraded: degraded.map(|reason| reason.as_str().unwrap_or_default().to_owned()).collect(),
+        degraded: degraded
+            .map(|reason| reason.as_str().unwrap_or_default().to_owned())
+            .collect(),
         asked: instance.clone(),
         probability: body["predictions"][0]["late_probability"].as_f64(),
         retry_after,
@@ -76,7 +78,13 @@ async fn ask(client: &reqwest::Client, base: &str, model: &'static str, instance
 }
 
 /// Asks all the time, distinct questions, until told to stop.
-async fn keep_asking(base: String, offset: usize, stand: Arc<Stand>, stop: Arc<AtomicBool>, out: mpsc::Sender<Outcome>) {
+async fn keep_asking(
+    base: String,
+    offset: usize,
+    stand: Arc<Stand>,
+    stop: Arc<AtomicBool>,
+    out: mpsc::Sender<Outcome>,
+) {
     let client = reqwest::Client::new();
     let flights = &stand.replay.dataset().flights;
     let mut at = offset * 7_919;
@@ -92,7 +100,11 @@ async fn keep_asking(base: String, offset: usize, stand: Arc<Stand>, stop: Arc<A
 }
 
 /// Takes outcomes, checking what holds of all, until `enough` of them are as wanted.
-async fn wait_for(outcomes: &mut mpsc::Receiver<Outcome>, enough: usize, wanted: impl Fn(&Outcome) -> bool) -> Vec<Outcome> {
+async fn wait_for(
+    outcomes: &mut mpsc::Receiver<Outcome>,
+    enough: usize,
+    wanted: impl Fn(&Outcome) -> bool,
+) -> Vec<Outcome> {
     let give_up = Instant::now() + Duration::from_secs(120);
     let mut seen = Vec::new();
     while seen.len() < enough {
@@ -136,13 +148,26 @@ async fn answers_go_on_in_time_and_flagged_while_redis_is_away() {
         let (predictor, stop) = (Arc::clone(&predictor), stop_server.clone());
         async move { predictor.keep_fresh(stop).await }
     });
-    let server = tokio::spawn(service::http::serve(listener, predictor.router(), stop_server.clone(), DEADLINE));
+    let server = tokio::spawn(service::http::serve(
+        listener,
+        predictor.router(),
+        stop_server.clone(),
+        DEADLINE,
+    ));
 
     let redis = &stand.redis;
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, mut outcomes) = mpsc::channel(1);
     let clients: Vec<_> = (0..CLIENTS)
-        .map(|i| tokio::spawn(keep_asking(base.clone(), i, Arc::clone(&stand), Arc::clone(&stop), sender.clone())))
+        .map(|i| {
+            tokio::spawn(keep_asking(
+                base.clone(),
+                i,
+                Arc::clone(&stand),
+                Arc::clone(&stop),
+                sender.clone(),
+            ))
+        })
         .collect();
     drop(sender);
 
@@ -170,8 +195,14 @@ async fn answers_go_on_in_time_and_flagged_while_redis_is_away() {
         instance.as_object_mut().unwrap().retain(|name, _| {
             ["scheduled_minute", "weekday", "distance", "scheduled_duration"].contains(&name.as_str())
         });
-        let fallback = stand.predict("flight_delay_request_only", vec![instance], Explain::No).await.unwrap();
-        assert_eq!(outcome.probability, fallback["predictions"][0]["late_probability"].as_f64());
+        let fallback = stand
+            .predict("flight_delay_request_only", vec![instance], Explain::No)
+            .await
+            .unwrap();
+        assert_eq!(
+            outcome.probability,
+            fallback["predictions"][0]["late_probability"].as_f64()
+        );
     }
     stop_server.cancel();
     server.await.unwrap().unwrap();

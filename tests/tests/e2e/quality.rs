@@ -41,7 +41,10 @@ fn the_area_counts_pairs() {
     assert_eq!(area_under_curve(&[(0.1, false), (0.9, true)]), 1.0);
     assert_eq!(area_under_curve(&[(0.9, false), (0.1, true)]), 0.0);
     assert_eq!(area_under_curve(&[(0.5, false), (0.5, true)]), 0.5);
-    assert_eq!(area_under_curve(&[(0.1, false), (0.4, true), (0.4, false), (0.8, true)]), 3.5 / 4.0);
+    assert_eq!(
+        area_under_curve(&[(0.1, false), (0.4, true), (0.4, false), (0.8, true)]),
+        3.5 / 4.0
+    );
 }
 
 /// Predictions are made in `[from, until)`.
@@ -57,7 +60,13 @@ fn period() -> (Timestamp, Timestamp) {
 async fn served_hourly_the_model_is_as_good_as_it_was_offline() {
     let (from, until) = period();
     let stand = Stand::new(from).await.unwrap();
-    let mut flights: Vec<&Flight> = stand.replay.dataset().flights.iter().filter(|f| f.late().is_some()).collect();
+    let mut flights: Vec<&Flight> = stand
+        .replay
+        .dataset()
+        .flights
+        .iter()
+        .filter(|f| f.late().is_some())
+        .collect();
     flights.retain(|f| f.prediction_time() >= from && f.prediction_time() < until);
     flights.sort_by_key(|f| f.prediction_time());
 
@@ -79,11 +88,23 @@ async fn served_hourly_the_model_is_as_good_as_it_was_offline() {
     let offline = offline_hourly(&stand, (from, until)).await;
     assert_eq!(offline.len(), flights.len());
 
-    let (served, offline, request_only) =
-        (area_under_curve(&served), area_under_curve(&offline), area_under_curve(&request_only));
-    println!("{} flights: AUC served hourly {served:.4}, offline {offline:.4}, request only {request_only:.4}", flights.len());
-    assert!((served - offline).abs() <= 0.01, "served {served:.4}, offline {offline:.4}");
-    assert!(served >= request_only + 0.10, "served {served:.4}, request only {request_only:.4}");
+    let (served, offline, request_only) = (
+        area_under_curve(&served),
+        area_under_curve(&offline),
+        area_under_curve(&request_only),
+    );
+    println!(
+        "{} flights: AUC served hourly {served:.4}, offline {offline:.4}, request only {request_only:.4}",
+        flights.len()
+    );
+    assert!(
+        (served - offline).abs() <= 0.01,
+        "served {served:.4}, offline {offline:.4}"
+    );
+    assert!(
+        served >= request_only + 0.10,
+        "served {served:.4}, request only {request_only:.4}"
+    );
 }
 
 async fn score(stand: &Stand, model: &str, flights: &[&Flight], scores: &mut Vec<(f64, bool)>) {
@@ -91,29 +112,57 @@ async fn score(stand: &Stand, model: &str, flights: &[&Flight], scores: &mut Vec
     let carried = |name: &str| {
         known.request.iter().any(|f| f.name.as_str() == name) || known.keys.iter().any(|k| k.name.as_str() == name)
     };
-    let instances = flights.iter().map(|f| {
-        Value::Object(f.instance().into_iter().filter(|(name, _)| carried(name)).collect())
-    });
+    let instances = flights
+        .iter()
+        .map(|f| Value::Object(f.instance().into_iter().filter(|(name, _)| carried(name)).collect()));
     let answer = stand.predict(model, instances.collect(), Explain::No).await.unwrap();
     for (flight, prediction) in flights.iter().zip(answer["predictions"].as_array().unwrap()) {
-        scores.push((prediction["late_probability"].as_f64().unwrap(), flight.late() == Some(true)));
+        scores.push((
+            prediction["late_probability"].as_f64().unwrap(),
+            flight.late() == Some(true),
+        ));
     }
 }
 
 /// The same flights as a data scientist scores them: the training set as of the full hour, and the model in Python.
 async fn offline_hourly(stand: &Stand, (from, until): (Timestamp, Timestamp)) -> Vec<(f64, bool)> {
     // Labels are chosen by scheduled departure, an hour after the prediction.
-    let range = LabelRange { from: from.plus(HOUR), until: until.plus(HOUR) };
+    let range = LabelRange {
+        from: from.plus(HOUR),
+        until: until.plus(HOUR),
+    };
     let mut labels = Vec::new();
-    write_labels(stand.replay.dataset(), range, Moment::HourBefore, Shift::NONE, &mut labels).unwrap();
+    write_labels(
+        stand.replay.dataset(),
+        range,
+        Moment::HourBefore,
+        Shift::NONE,
+        &mut labels,
+    )
+    .unwrap();
     let mut out = Vec::new();
     let labels = Cursor::new(labels);
-    stand.features.training_set("flight_delay", labels, &mut out, &Progress::hidden()).await.unwrap();
+    stand
+        .features
+        .training_set("flight_delay", labels, &mut out, &Progress::hidden())
+        .await
+        .unwrap();
     let mut reader = csv::Reader::from_reader(out.as_slice());
     let header = reader.headers().unwrap().clone();
-    let place = |name: &str| header.iter().position(|column| column == name).unwrap_or_else(|| panic!("no {name}"));
+    let place = |name: &str| {
+        header
+            .iter()
+            .position(|column| column == name)
+            .unwrap_or_else(|| panic!("no {name}"))
+    };
     let service = definitions();
-    let inputs: Vec<usize> = service.service("flight_delay").unwrap().inputs.iter().map(|i| place(&i.name)).collect();
+    let inputs: Vec<usize> = service
+        .service("flight_delay")
+        .unwrap()
+        .inputs
+        .iter()
+        .map(|i| place(&i.name))
+        .collect();
     let late = place("late15");
     let (mut vectors, mut outcomes) = (Vec::new(), Vec::new());
     for row in reader.records() {

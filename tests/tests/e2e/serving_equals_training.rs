@@ -22,7 +22,10 @@ const RELATIVE: f64 = 1e-12;
 fn instances_at(flights: &[Flight], at: Timestamp) -> Vec<Value> {
     let mut next: Vec<&Flight> = flights.iter().filter(|f| f.scheduled_departure > at).collect();
     next.sort_by_key(|f| (f.scheduled_departure, f.id));
-    next.iter().take(PER_MOMENT).map(|f| Value::Object(f.instance())).collect()
+    next.iter()
+        .take(PER_MOMENT)
+        .map(|f| Value::Object(f.instance()))
+        .collect()
 }
 
 /// Twenty moments of November and December: busy and quiet hours, the change from summer time, the first moments after a
@@ -48,7 +51,10 @@ async fn a_thousand_flights_agree_in_serving_training_and_sql() {
     for at in moments {
         stand.materialize(at).await.unwrap();
         let instances = instances_at(&stand.replay.dataset().flights, at);
-        let answer = stand.predict("flight_delay", instances.clone(), Explain::Yes).await.unwrap();
+        let answer = stand
+            .predict("flight_delay", instances.clone(), Explain::Yes)
+            .await
+            .unwrap();
         let training = training_set(&stand, &instances, at).await;
         let by_hand = by_hand(&stand, &instances, at).await;
         for (i, instance) in instances.iter().enumerate() {
@@ -57,7 +63,11 @@ async fn a_thousand_flights_agree_in_serving_training_and_sql() {
             for (name, input) in inputs {
                 *seen.entry(input["status"].as_str().unwrap().to_owned()).or_default() += 1;
                 let served = input["value"].as_f64();
-                same(served, training[i][name], &format!("{name} in the training set, {place}"));
+                same(
+                    served,
+                    training[i][name],
+                    &format!("{name} in the training set, {place}"),
+                );
                 let expected = by_hand[i].get(name).copied().unwrap_or_else(|| instance[name].as_f64());
                 same(served, expected, &format!("{name} by hand, {place}"));
             }
@@ -69,7 +79,10 @@ async fn a_thousand_flights_agree_in_serving_training_and_sql() {
     assert_eq!(rows, MOMENTS * PER_MOMENT);
     println!("{rows} flights; inputs by status: {seen:?}");
     for status in ["PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"] {
-        assert!(seen.get(status).is_some_and(|&n| n >= 50), "too few inputs are {status}: {seen:?}");
+        assert!(
+            seen.get(status).is_some_and(|&n| n >= 50),
+            "too few inputs are {status}: {seen:?}"
+        );
     }
     agrees_with_python(&for_python);
 }
@@ -87,21 +100,34 @@ fn same(served: Option<f64>, other: Option<f64>, place: &str) {
 async fn training_set(stand: &Stand, instances: &[Value], at: Timestamp) -> Vec<HashMap<String, Option<f64>>> {
     let names: Vec<&String> = instances[0].as_object().unwrap().keys().collect();
     let mut labels = csv::Writer::from_writer(Vec::new());
-    labels.write_record(["event_timestamp"].into_iter().chain(names.iter().map(|n| n.as_str()))).unwrap();
+    labels
+        .write_record(["event_timestamp"].into_iter().chain(names.iter().map(|n| n.as_str())))
+        .unwrap();
     for instance in instances {
         let cell = |name: &&String| match &instance[name.as_str()] {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        labels.write_record([at.to_string()].into_iter().chain(names.iter().map(cell))).unwrap();
+        labels
+            .write_record([at.to_string()].into_iter().chain(names.iter().map(cell)))
+            .unwrap();
     }
     let labels = Cursor::new(labels.into_inner().unwrap());
     let mut out = Vec::new();
-    stand.features.training_set("flight_delay", labels, &mut out, &Progress::hidden()).await.unwrap();
+    stand
+        .features
+        .training_set("flight_delay", labels, &mut out, &Progress::hidden())
+        .await
+        .unwrap();
     csv::Reader::from_reader(out.as_slice())
         .deserialize::<HashMap<String, String>>()
-        .map(|row| row.unwrap().into_iter().map(|(name, cell)| (name, cell.parse().ok())).collect())
+        .map(|row| {
+            row.unwrap()
+                .into_iter()
+                .map(|(name, cell)| (name, cell.parse().ok()))
+                .collect()
+        })
         .collect()
 }
 
@@ -117,7 +143,11 @@ async fn by_hand(stand: &Stand, instances: &[Value], at: Timestamp) -> Vec<HashM
     rows.iter()
         .map(|row| {
             let inputs: sqlx::types::Json<Map<String, Value>> = row.get("inputs");
-            inputs.0.iter().map(|(name, value)| (name.clone(), value.as_f64())).collect()
+            inputs
+                .0
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_f64()))
+                .collect()
         })
         .collect()
 }
@@ -125,7 +155,11 @@ async fn by_hand(stand: &Stand, instances: &[Value], at: Timestamp) -> Vec<HashM
 fn agrees_with_python(rows: &[(Vec<Option<f64>>, f64)]) {
     let vectors: Vec<Vec<Option<f64>>> = rows.iter().map(|(vector, _)| vector.clone()).collect();
     let expected = late_probabilities(&vectors);
-    let worst = rows.iter().zip(&expected).map(|((_, served), python)| (served - python).abs()).fold(0.0, f64::max);
+    let worst = rows
+        .iter()
+        .zip(&expected)
+        .map(|((_, served), python)| (served - python).abs())
+        .fold(0.0, f64::max);
     println!("largest difference to Python's ONNX Runtime: {worst:e}");
     assert!(worst <= 1e-6, "{worst}");
 }

@@ -36,10 +36,7 @@ impl Flight {
             ("weekday", json!(self.weekday)),
             ("distance", json!(self.distance)),
             ("scheduled_duration", json!(self.scheduled_duration_minutes())),
-            (
-                "prediction_time",
-                json!(self.prediction_time().to_string()),
-            ),
+            ("prediction_time", json!(self.prediction_time().to_string())),
         ];
         fields
             .into_iter()

@@ -48,7 +48,9 @@ impl Tables<'_> {
     }
 
     pub(crate) fn arrived(&self, events: &[(Timestamp, usize)]) -> Result<Rows> {
-        let columns = OF_A_FLIGHT.into_iter().chain(["event_ts", "arr_delay", "late15", "arrived_at"]);
+        let columns = OF_A_FLIGHT
+            .into_iter()
+            .chain(["event_ts", "arr_delay", "late15", "arrived_at"]);
         self.flights("flight_arrived", columns, events, |flight| {
             vec![
                 number(flight.arrival_delay),

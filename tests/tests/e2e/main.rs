@@ -1,10 +1,12 @@
 //! End to end, on real Postgres, Redis, ONNX Runtime and flights.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod cache_honesty; // cached answers under constant writes
 mod house; // what may depend on what, and where things are spelled
 mod memory; // five million rows in little memory
 mod outage; // Redis killed, hung and back
 mod quality; // as good served as trained
-mod readme;
+mod readme; // what the README says to type
 mod refusals; // bad input: a clear error, and nothing changed
-mod serving_equals_training; // a thousand flights, value by value, and Python's answers // what the README says to type
+mod serving_equals_training; // a thousand flights, value by value, and Python's answers

@@ -1,6 +1,6 @@
 //! What the end-to-end tests stand on: databases and Redis servers of their own, and the flights, loaded.
 //!
-//! Everything here is real. `cargo xtask test` starts the servers and sets the variables that [`env`] reads.
+//! Everything here is real. `cargo xtask test` starts the servers and sets the variables that [`mod@env`] reads.
 
 pub mod env;
 pub mod flights;

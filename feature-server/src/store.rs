@@ -195,6 +195,32 @@ impl Store {
         }))
     }
 
+    /// The latest as-of of the runs that may have left values of another definition than this one online: the last
+    /// finished run and all begun after it, but for those that failed before they read a row.
+    pub(crate) async fn other_definition(
+        &self,
+        view: &ViewName,
+        digest: &str,
+    ) -> Result<Option<Timestamp>, DatabaseError> {
+        let latest = sqlx::query_scalar!(
+            "SELECT max(as_of)
+             FROM larder.materialization_runs
+             WHERE project = $1 AND view = $2 AND digest <> $3 AND NOT (outcome = 'failed' AND rows_read = 0)
+               AND started_at >= COALESCE((
+                   SELECT last.started_at
+                   FROM larder.views v JOIN larder.materialization_runs last ON last.id = v.run
+                   WHERE v.project = $1 AND v.view = $2
+               ), '-infinity')",
+            self.project.as_str(),
+            view.as_str(),
+            digest
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        Ok(latest.map(Timestamp::from))
+    }
+
     /// The newest runs first, of one view or of all.
     pub(crate) async fn runs(&self, view: Option<&str>, limit: i64) -> Result<Vec<RunRecord>, DatabaseError> {
         let mut runs = sqlx::query_as!(
@@ -238,7 +264,7 @@ impl Store {
 
     /// What the view's advisory lock is made of.
     pub(crate) fn lock_name(&self, view: &str) -> String {
-        format!("larder:{}:{view}", self.project)
+        format!("materialize {} {view}", self.project)
     }
 
     /// Records that a run begins, and that those of the view which still stand as running have died: who calls this

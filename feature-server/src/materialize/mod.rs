@@ -78,7 +78,7 @@ pub enum RunError {
     )]
     Future { as_of: Timestamp, now: Timestamp },
     #[error(
-        "view {view} is materialized as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer"
+        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer"
     )]
     Earlier {
         view: ViewName,
@@ -149,6 +149,7 @@ impl App {
         let before = Before {
             marker: self.marker(&view.name).await?,
             record: self.store().view(&view.name).await?,
+            other_definition: self.store().other_definition(&view.name, &view.digest()).await?,
         };
         let plan = plan(view, mode, as_of, &before)?;
         let watermark = self

@@ -15,6 +15,8 @@ pub(super) enum Plan {
     Full {
         /// Why, if an incremental run was asked for.
         reason: Option<String>,
+        /// Values of another definition may be online, whose timestamps do not compare with ours.
+        redefined: bool,
     },
     /// Compute what may have changed since the run that left this marker.
     Incremental {
@@ -35,7 +37,7 @@ impl Plan {
 
     pub(super) fn reason(&self) -> Option<&str> {
         match self {
-            Self::Full { reason } => reason.as_deref(),
+            Self::Full { reason, .. } => reason.as_deref(),
             Self::Incremental { .. } => None,
         }
     }
@@ -46,6 +48,9 @@ impl Plan {
 pub(super) struct Before {
     pub(super) marker: Option<Marker>,
     pub(super) record: Option<ViewRecord>,
+    /// The latest as-of of runs with another definition, the last finished one and those begun after it, which may have
+    /// written values whatever became of them.
+    pub(super) other_definition: Option<Timestamp>,
 }
 
 /// Decides what a run as of `as_of` has to do.
@@ -53,8 +58,13 @@ pub(super) struct Before {
 /// # Errors
 /// A later run has finished: marker and watermark never move back, and the write guard would refuse older values.
 pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -> Result<Plan, RunError> {
-    let Before { marker, record } = before;
-    let latest = marker.as_ref().map(|m| m.as_of).max(record.as_ref().map(|r| r.as_of));
+    let Before {
+        marker,
+        record,
+        other_definition,
+    } = before;
+    let finished = marker.as_ref().map(|m| m.as_of).max(record.as_ref().map(|r| r.as_of));
+    let latest = finished.max(*other_definition);
     if let Some(latest) = latest.filter(|&latest| latest > as_of) {
         return Err(RunError::Earlier {
             view: view.name.clone(),
@@ -62,10 +72,20 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
             latest,
         });
     }
+    let digest = view.digest();
+    let redefined = other_definition.is_some() || marker.as_ref().is_some_and(|m| m.digest != digest);
     if mode == Mode::Full {
-        return Ok(Plan::Full { reason: None });
+        return Ok(Plan::Full {
+            reason: None,
+            redefined,
+        });
     }
-    let full = |reason: String| Ok(Plan::Full { reason: Some(reason) });
+    let full = |reason: String| {
+        Ok(Plan::Full {
+            reason: Some(reason),
+            redefined,
+        })
+    };
     let (marker, record) = match (marker, record) {
         (None, None) => return full("it is the view's first run".into()),
         (None, Some(_)) => return full("Redis has no marker of the last run: it has lost the view's data".into()),
@@ -83,8 +103,13 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
             marker.run, record.run
         ));
     }
-    if marker.digest != view.digest() {
+    if marker.digest != digest {
         return full("the view's definition has changed".into());
+    }
+    if let Some(as_of) = other_definition {
+        return full(format!(
+            "a run as of {as_of}, with another definition of the view, did not finish and may have left values online"
+        ));
     }
     let read_to = record.watermark.min(marker.as_of);
     let look_back = view.source.look_back;

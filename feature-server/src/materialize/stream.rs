@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::encode::{EncodeError, encode_row};
+use super::plan::Plan;
 use super::{Run, RunError};
 use crate::progress::Progress;
 use crate::source::{CopyRows, DecodeError};
@@ -34,12 +35,7 @@ impl Run<'_> {
         progress: &Progress,
     ) -> Result<(), RunError> {
         let (batches, received) = mpsc::channel(IN_FLIGHT);
-        let guard = if self.view.is_aggregate() {
-            Guard::AsOf
-        } else {
-            Guard::EventThenCreated
-        };
-        let writing = write(self.app.writer(), self.view.name.clone(), guard, received);
+        let writing = write(self.app.writer(), self.view.name.clone(), self.guard(), received);
         let writing = AbortOnDropHandle::new(tokio::spawn(writing));
         let read = self.read(source, select, batches, counts, progress).await;
         let (written, wrote) = writing.await.map_err(|panic| self.unreadable(&panic))?;
@@ -49,6 +45,16 @@ impl Run<'_> {
         // If writing failed, reading stopped because of it.
         wrote?;
         read
+    }
+
+    /// What decides whether a value replaces the one online. Event timestamps of another definition may be later than
+    /// all of ours: then it is as-of, which every value has, and which is latest here because only one run writes.
+    fn guard(&self) -> Guard {
+        match self.plan {
+            Plan::Full { redefined: true, .. } => Guard::AsOf,
+            _ if self.view.is_aggregate() => Guard::AsOf,
+            _ => Guard::EventThenCreated,
+        }
     }
 
     async fn read(

@@ -1,5 +1,6 @@
 //! Run histories: what readers find after rows have come late, tied, corrected, early, or with holes.
 
+mod redefined;
 mod types;
 
 use feature_defs::serving::Status;

@@ -86,9 +86,17 @@ struct Worker {
     permits: Arc<Semaphore>,
 }
 
+/// How a run of a schedule ended.
+enum Outcome {
+    Done,
+    /// Another run of the view is under way.
+    Busy,
+    Failed(String),
+}
+
 impl Worker {
     async fn work(&self, stop: CancellationToken) {
-        let mut failures = 0;
+        let (mut failures, mut problem) = (0, None);
         loop {
             let due = Instant::now();
             let permit = tokio::select! {
@@ -96,17 +104,22 @@ impl Worker {
                 permit = self.permits.acquire() => permit,
             };
             // A run that has begun is finished: stopping waits for it.
-            let problem = self.run().await;
+            let outcome = self.run().await;
             drop(permit);
-            failures = if problem.is_some() { failures + 1 } else { 0 };
-            let wait = wait(self.every.to_std(), failures).saturating_sub(due.elapsed());
+            match outcome {
+                Outcome::Done => (failures, problem) = (0, None),
+                // Nothing is known of whether this view can be run.
+                Outcome::Busy => {}
+                Outcome::Failed(error) => (failures, problem) = (failures + 1, Some(error)),
+            }
+            let wait = wait(self.every.to_std(), failures, due.elapsed());
             let next_run = self.app.now().await.ok().map(|now| now.plus(span(wait)));
             self.schedules.set(
                 &self.view.name,
                 State {
                     next_run,
                     failures,
-                    problem,
+                    problem: problem.clone(),
                 },
             );
             tokio::select! {
@@ -116,31 +129,32 @@ impl Worker {
         }
     }
 
-    /// Runs once; what went wrong, if something did.
-    async fn run(&self) -> Option<String> {
+    /// Runs once.
+    async fn run(&self) -> Outcome {
         let view = &self.view.name;
         match self
             .app
             .materialize(view.as_str(), Mode::Incremental, None, &Progress::hidden())
             .await
         {
-            Ok(_) => None,
+            Ok(_) => Outcome::Done,
             Err(error @ RunError::Busy { .. }) => {
                 tracing::info!(%view, "skipped: {error}");
-                None
+                Outcome::Busy
             }
             Err(error) => {
                 tracing::error!(%view, "{error}");
-                Some(error.to_string())
+                Outcome::Failed(error.to_string())
             }
         }
     }
 }
 
-/// How long after a run was due the next one is.
-fn wait(every: Duration, failures: u32) -> Duration {
+/// How long to wait after a run that took so long: runs begin at the interval, but after a failure there is a pause,
+/// however slowly it failed.
+fn wait(every: Duration, failures: u32, took: Duration) -> Duration {
     match failures {
-        0 => every,
+        0 => every.saturating_sub(took),
         failures => FIRST_BACKOFF
             .saturating_mul(1 << (failures - 1).min(16))
             .min(LONGEST_BACKOFF.max(every)),
@@ -199,15 +213,21 @@ mod tests {
     #[test]
     fn failing_views_are_tried_less_and_less_often() {
         let secs = Duration::from_secs;
-        for (every, failures, expected) in [
-            (60, 0, 60),
-            (60, 1, 1),
-            (60, 4, 8),
-            (60, 30, 300),
-            (3_600, 30, 3_600),
-            (1, 2, 2),
+        for (every, failures, took, expected) in [
+            (60, 0, 0, 60),
+            (60, 0, 45, 15),
+            (60, 0, 90, 0),
+            (60, 1, 0, 1),
+            (60, 4, 10, 8),
+            (60, 30, 400, 300),
+            (3_600, 30, 10, 3_600),
+            (1, 2, 5, 2),
         ] {
-            assert_eq!(wait(secs(every), failures), secs(expected), "{every} {failures}");
+            assert_eq!(
+                wait(secs(every), failures, secs(took)),
+                secs(expected),
+                "{every} {failures} {took}"
+            );
         }
     }
 }

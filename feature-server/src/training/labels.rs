@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{Read, Seek};
 
-use feature_defs::definitions::Service;
+use feature_defs::definitions::{Input, Origin, Service};
 use feature_defs::key::KeyType;
 use feature_defs::time::Timestamp;
 use feature_defs::value::{Value, ValueType};
@@ -82,6 +82,12 @@ impl Header {
         for (i, column) in columns.iter().enumerate() {
             if columns[..i].contains(column) {
                 bad.add(format!("column `{column}` is there twice"));
+            }
+            let computed = |input: &Input| input.name == *column && !matches!(input.origin, Origin::Request { .. });
+            if service.inputs.iter().any(computed) {
+                bad.add(format!(
+                    "column `{column}` has the name of an input that is computed: rename it, or leave it out"
+                ));
             }
         }
         let mut find = |name: &str, what: &str| {

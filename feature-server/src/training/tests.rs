@@ -88,6 +88,11 @@ async fn bad_labels_are_told_together_and_nothing_is_written() {
       there is no column `event_timestamp` (the moment of each row, RFC 3339)
       there is no column `distance` (a request feature)
     ");
+    let computed = "carrier,distance,event_timestamp,newest__delay\nUA,1,2013-11-05T11:30:00Z,7\n";
+    insta::assert_snapshot!(refused(computed).await, @r"
+    the labels have 1 problem:
+      column `newest__delay` has the name of an input that is computed: rename it, or leave it out
+    ");
     let rows = "carrier,distance,event_timestamp\nUA,far,yesterday\nUA,1\nUA,1,\nUA,1,2013-11-05T11:30:00Z\n";
     insta::assert_snapshot!(refused(rows).await, @r#"
     the labels have 4 problems:

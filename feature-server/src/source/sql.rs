@@ -38,14 +38,14 @@ impl Moment<'_> {
         }
     }
 
-    /// The moment `span` earlier, as SQL. Microseconds only: days and months would follow the session's time zone.
+    /// The moment `span` earlier, as SQL.
     pub(crate) fn minus(self, span: Span) -> String {
         if span.as_micros() > LONGEST_SPAN_MICROS {
             return "'-infinity'::timestamptz".to_owned();
         }
         match self {
             Self::At(at) => instant(at.minus(span)),
-            Self::Of(expression) => format!("({expression} - '{} microseconds'::interval)", span.as_micros()),
+            Self::Of(expression) => format!("({expression} - {})", interval(span)),
         }
     }
 }
@@ -76,6 +76,19 @@ pub(crate) fn instant(at: Timestamp) -> String {
             format!("'{year:04}-{}+00{era}'::timestamptz", time.format("%m-%d %H:%M:%S%.6f"))
         }
     }
+}
+
+/// A span as SQL. Hours and less only: days and months would follow the session's time zone. Before Postgres 15 the
+/// number in front of a unit has 32 bits, which microseconds and even seconds outgrow; hours do not.
+fn interval(span: Span) -> String {
+    let micros = span.as_micros();
+    let (secs, micros) = (micros / 1_000_000, micros % 1_000_000);
+    format!(
+        "'{}:{:02}:{:02}.{micros:06}'::interval",
+        secs / 3_600,
+        secs / 60 % 60,
+        secs % 60
+    )
 }
 
 /// A name as a quoted SQL identifier.
@@ -242,7 +255,12 @@ mod tests {
         );
         assert_eq!(
             Moment::Of("m").minus("1s".parse().unwrap()),
-            "(m - '1000000 microseconds'::interval)"
+            "(m - '0:00:01.000000'::interval)"
+        );
+        assert_eq!(
+            interval("9999d".parse().unwrap()),
+            "'239976:00:00.000000'::interval",
+            "hours of 27 years"
         );
         assert_eq!(at.minus("9999999d".parse().unwrap()), "'-infinity'::timestamptz");
     }

@@ -1,6 +1,7 @@
 //! The feature server without its edges: what the command line, HTTP, schedules and tests all drive.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use feature_defs::definitions::{Definitions, View};
 use feature_defs::time::{Clock, Timestamp};
@@ -13,6 +14,8 @@ use crate::store::Store;
 
 /// Connections for small questions to each database; runs and training sets bring their own.
 const POOL: u32 = 4;
+/// How long the source database may take to tell the time, where another clock does as well.
+const SOURCE_CLOCK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -109,6 +112,18 @@ impl App {
                     .map_err(|error| self.source_url.error(&error))?;
                 Ok(now.into())
             }
+        }
+    }
+
+    /// The moment it is, by the metadata database's clock if the source database is away: for telling how long ago
+    /// something was, not for deciding what to compute.
+    ///
+    /// # Errors
+    /// Both databases are away.
+    pub(crate) async fn now_of_any(&self) -> Result<Timestamp, DatabaseError> {
+        match tokio::time::timeout(SOURCE_CLOCK_WITHIN, self.now()).await {
+            Ok(Ok(now)) => Ok(now),
+            Ok(Err(_)) | Err(_) => self.store.now().await,
         }
     }
 

@@ -61,10 +61,10 @@ impl App {
     /// The status of every view, in declared order.
     ///
     /// # Errors
-    /// A database is away, or lacks the `larder` schema.
+    /// The database with the `larder` schema is away, or lacks it.
     pub async fn status(&self) -> Result<Vec<ViewStatus>, DatabaseError> {
         self.store().check_schema().await?;
-        let now = self.now().await?;
+        let now = self.now_of_any().await?;
         let mut statuses = Vec::new();
         for view in &self.definitions().views {
             statuses.push(self.view_status(view, now).await?);
@@ -104,5 +104,10 @@ fn problem(view: &View, freshness: &Freshness, last_run: Option<&RunRecord>) -> 
     }
     let lag_ms = freshness.lag_ms?;
     let allowed_ms = view.schedule?.as_micros() / 1_000 * 3;
-    (lag_ms > allowed_ms).then(|| "no run for more than three intervals of its schedule: is `serve` running?".into())
+    let watermark = freshness.watermark?;
+    (lag_ms > allowed_ms).then(|| {
+        format!(
+            "the watermark has not moved from {watermark} for more than three intervals of its schedule: `serve` is not running, its runs take longer than that, or the source is a replica that lags"
+        )
+    })
 }

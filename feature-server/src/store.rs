@@ -176,6 +176,15 @@ impl Store {
         Ok(())
     }
 
+    /// The moment it is by this database's clock.
+    pub(crate) async fn now(&self) -> Result<Timestamp, DatabaseError> {
+        let now: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        Ok(now.into())
+    }
+
     /// What the view's last finished run said, if there is one.
     pub(crate) async fn view(&self, view: &ViewName) -> Result<Option<ViewRecord>, DatabaseError> {
         let row = sqlx::query!(

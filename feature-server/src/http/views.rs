@@ -27,7 +27,7 @@ pub(super) async fn one(State(api): State<Api>, Path(name): Path<String>) -> Res
         .app
         .view(&name)
         .map_err(|error| ApiError::not_found("unknown_view", error.to_string()).with("view", name.as_str()))?;
-    let now = api.app.now().await.map_err(|error| unavailable(&error))?;
+    let now = api.app.now_of_any().await.map_err(|error| unavailable(&error))?;
     let status = api
         .app
         .view_status(view, now)

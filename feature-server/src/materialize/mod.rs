@@ -6,8 +6,10 @@
 //! a marker that is not the last finished run's, which forces the next run to be full.
 
 mod encode;
+mod error;
 mod lock;
 mod plan;
+mod position;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -24,13 +26,15 @@ use serde::Serialize;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use crate::app::{App, UnknownView};
+use crate::app::App;
 use crate::database::DatabaseError;
 use crate::progress::Progress;
-use crate::source::{self, Problem};
+use crate::source;
 use crate::store::{Begun, Counts, Finished, Kind};
+pub use error::RunError;
 use lock::Lock;
 use plan::{Before, Plan, plan};
+use position::Position;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,44 +63,6 @@ pub struct RunSummary {
     pub counts: Counts,
     /// How long it took.
     pub duration_ms: u64,
-}
-
-/// Why a run did not happen, or failed.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum RunError {
-    #[error(transparent)]
-    UnknownView(#[from] UnknownView),
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    #[error(transparent)]
-    Online(#[from] StoreError),
-    #[error("view {view} is being materialized already by {holder}: wait for it to end, or end it")]
-    Busy { view: ViewName, holder: String },
-    #[error(
-        "a run as of {as_of} is refused: it is only {now} by the source database's clock, and what will be known then is not known yet"
-    )]
-    Future { as_of: Timestamp, now: Timestamp },
-    #[error(
-        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer"
-    )]
-    Earlier {
-        view: ViewName,
-        as_of: Timestamp,
-        latest: Timestamp,
-    },
-    #[error("the definitions do not fit the database:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
-    Columns(Vec<Problem>),
-    #[error("view {view}: the source's rows cannot be read: {reason}")]
-    Source { view: ViewName, reason: String },
-    #[error(
-        "the connection that holds the view's lock broke ({0}): another run may have begun, so this one does not finish; run it again"
-    )]
-    LockLost(String),
-    #[error(
-        "view {0}: its marker in Redis is not the one this run started from: something else wrote it meanwhile; run again"
-    )]
-    MarkerMoved(ViewName),
 }
 
 /// A run under way.
@@ -140,6 +106,37 @@ impl App {
     ) -> Result<RunSummary, RunError> {
         self.store().check_schema().await?;
         let mut lock = Lock::take(self.store(), view).await?;
+        let id = Uuid::now_v7();
+        let (run, mut source) = match self.prepare(view, id, mode, as_of).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                if !error.is_refusal() {
+                    self.record_unprepared(&mut lock, view, id, (mode, as_of), &error).await;
+                }
+                return Err(error);
+            }
+        };
+        self.store()
+            .begin(&mut lock.connection, &run.begun(), (&host(), pid()))
+            .await?;
+        let mut counts = Counts::default();
+        match run.go(&mut source, &mut lock, &mut counts, progress).await {
+            Ok(()) => Ok(run.summary(counts, started.elapsed())),
+            Err(error) => {
+                self.record_failure(view, id, &error, counts).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds out what there is to do.
+    async fn prepare<'a>(
+        &'a self,
+        view: &'a View,
+        id: Uuid,
+        mode: Mode,
+        as_of: Option<Timestamp>,
+    ) -> Result<(Run<'a>, PgConnection), RunError> {
         let mut source = self.source_url().connect().await?;
         let now = self.now().await?;
         let as_of = as_of.unwrap_or(now);
@@ -152,31 +149,63 @@ impl App {
             other_definition: self.store().other_definition(&view.name, &view.digest()).await?,
         };
         let plan = plan(view, mode, as_of, &before)?;
+        let read_to = before.record.as_ref().map(|record| record.watermark);
         let watermark = self
-            .replayed_to(&mut source)
+            .position(&mut source)
             .await?
-            .map_or(as_of, |replayed| replayed.min(as_of));
+            .watermark(view, plan.kind(), as_of, read_to)?;
         let run = Run {
             app: self,
             view,
-            id: Uuid::now_v7(),
+            id,
             as_of,
             watermark,
             digest: view.digest(),
             plan,
         };
-        self.store()
-            .begin(&mut lock.connection, &run.begun(), (&host(), pid()))
-            .await?;
-        let mut counts = Counts::default();
-        match run.go(&mut source, &mut lock, &mut counts, progress).await {
-            Ok(()) => Ok(run.summary(counts, started.elapsed())),
-            Err(error) => {
-                if let Err(unrecorded) = self.store().fail(run.id, &error.to_string(), counts).await {
-                    tracing::warn!(view = %view.name, run = %run.id, "the failure could not be recorded: {unrecorded}");
-                }
-                Err(error)
+        Ok((run, source))
+    }
+
+    /// Records a run that failed before it was known what it had to do, so that whoever asks for the last run sees it.
+    async fn record_unprepared(
+        &self,
+        lock: &mut Lock,
+        view: &View,
+        id: Uuid,
+        (mode, as_of): (Mode, Option<Timestamp>),
+        error: &RunError,
+    ) {
+        let as_of = match as_of {
+            Some(as_of) => Ok(as_of),
+            None => self.now_of_any().await,
+        };
+        let begun = match as_of {
+            Ok(as_of) => {
+                let begun = Begun {
+                    id,
+                    view: &view.name,
+                    kind: match mode {
+                        Mode::Full => Kind::Full,
+                        Mode::Incremental => Kind::Incremental,
+                    },
+                    reason: None,
+                    as_of,
+                    range_start: None,
+                    digest: &view.digest(),
+                };
+                self.store().begin(&mut lock.connection, &begun, (&host(), pid())).await
             }
+            Err(error) => Err(error),
+        };
+        match begun {
+            Ok(()) => self.record_failure(view, id, error, Counts::default()).await,
+            Err(unrecorded) => tracing::warn!(view = %view.name, "the failure could not be recorded: {unrecorded}"),
+        }
+    }
+
+    async fn record_failure(&self, view: &View, id: Uuid, error: &RunError, counts: Counts) {
+        if let Err(unrecorded) = self.store().fail(id, &error.to_string(), counts).await {
+            tracing::warn!(view = %view.name, run = %id, "the failure could not be recorded: {unrecorded}");
         }
     }
 
@@ -188,14 +217,17 @@ impl App {
         }
     }
 
-    /// Up to where a replica has replayed its primary's changes; `None` on a primary.
-    async fn replayed_to(&self, source: &mut PgConnection) -> Result<Option<Timestamp>, DatabaseError> {
-        let replayed: Option<DateTime<Utc>> =
-            sqlx::query_scalar("SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END")
+    /// Up to where the source knows the world.
+    async fn position(&self, source: &mut PgConnection) -> Result<Position, DatabaseError> {
+        let (in_recovery, replayed): (bool, Option<DateTime<Utc>>) =
+            sqlx::query_as("SELECT pg_is_in_recovery(), pg_last_xact_replay_timestamp()")
                 .fetch_one(source)
                 .await
                 .map_err(|error| self.source_url().error(&error))?;
-        Ok(replayed.map(Timestamp::from))
+        Ok(match in_recovery {
+            true => Position::Replica(replayed.map(Timestamp::from)),
+            false => Position::Primary,
+        })
     }
 }
 

@@ -352,3 +352,25 @@ async fn columns_that_do_not_fit_are_all_named_before_anything_is_read() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_run_that_cannot_even_begin_is_recorded_and_status_tells_of_it() {
+    let mut ground = Ground::arrivals().await;
+    ground.run("newest", Full, "12:00").await;
+    ground.settings.source_database = Some("postgres://ann:s3cret@127.0.0.1:1/shop".parse().unwrap());
+    ground.redefine(&arrivals_toml(CREATED));
+    let failed = ground.try_run("newest", Incremental, "12:10").await.unwrap_err();
+    let last = ground.app.store().runs(Some("newest"), 1).await.unwrap().remove(0);
+    assert_eq!((last.outcome, last.error), ("failed".into(), Some(failed.to_string())));
+    // Without the source's clock, the other database's tells how long ago that was.
+    let definitions = ground.app.definitions().clone();
+    let app = crate::App::open(&ground.settings, definitions, crate::Time::SourceDatabase).unwrap();
+    let status = app.status().await.unwrap().remove(1);
+    assert!(status.problem.unwrap().contains("127.0.0.1:1/shop"));
+    assert!(status.freshness.lag_ms.unwrap() > 0);
+    // A mistake of the caller is no failure of the view.
+    ground.settings.source_database = None;
+    ground.redefine(&arrivals_toml(CREATED));
+    ground.try_run("newest", Full, "11:00").await.unwrap_err();
+    assert_eq!(ground.app.store().runs(None, 9).await.unwrap().len(), 2);
+}

@@ -1,0 +1,66 @@
+//! Why a run did not happen, or failed, in words for whoever asked for it.
+
+use feature_defs::name::ViewName;
+use feature_defs::time::Timestamp;
+use online_store::StoreError;
+
+use crate::app::UnknownView;
+use crate::database::DatabaseError;
+use crate::source::Problem;
+
+/// Why a run did not happen, or failed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum RunError {
+    #[error(transparent)]
+    UnknownView(#[from] UnknownView),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Online(#[from] StoreError),
+    #[error("view {view} is being materialized already by {holder}: wait for it to end, or end it")]
+    Busy { view: ViewName, holder: String },
+    #[error(
+        "a run as of {as_of} is refused: it is only {now} by the source database's clock, and what will be known then is not known yet"
+    )]
+    Future { as_of: Timestamp, now: Timestamp },
+    #[error(
+        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer"
+    )]
+    Earlier {
+        view: ViewName,
+        as_of: Timestamp,
+        latest: Timestamp,
+    },
+    #[error(
+        "view {view}: the source database is a replica that has replayed no transaction yet, so that nobody knows how far behind it is: wait for the first, or read from the primary"
+    )]
+    NothingReplayed { view: ViewName },
+    #[error(
+        "view {view}: the replica is behind what has been read already (it has replayed up to {replayed}; the view has been read up to {read_to}): wait for it, or read from the primary"
+    )]
+    ReplicaBehind {
+        view: ViewName,
+        replayed: Timestamp,
+        read_to: Timestamp,
+    },
+    #[error("the definitions do not fit the database:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
+    Columns(Vec<Problem>),
+    #[error("view {view}: the source's rows cannot be read: {reason}")]
+    Source { view: ViewName, reason: String },
+    #[error(
+        "the connection that holds the view's lock broke ({0}): another run may have begun, so this one does not finish; run it again"
+    )]
+    LockLost(String),
+    #[error(
+        "view {0}: its marker in Redis is not the one this run started from: something else wrote it meanwhile; run again"
+    )]
+    MarkerMoved(ViewName),
+}
+
+impl RunError {
+    /// Whether what was asked for is at fault, and not what happened: no run failed.
+    pub(super) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Future { .. } | Self::Earlier { .. })
+    }
+}

@@ -102,7 +102,7 @@ async fn a_table_and_model_of_ones_own_are_served_in_the_lines_shown() {
     )
     .unwrap();
 
-    let commands = block("sh", "feature-server materialize");
+    let commands = block("sh", "feature-server materialize") + &block("sh", "training-set") + "cat train.csv\n";
     let mut path = program("feature-server").parent().unwrap().as_os_str().to_owned();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
@@ -123,7 +123,10 @@ async fn a_table_and_model_of_ones_own_are_served_in_the_lines_shown() {
     );
     // (80 - (20 + 40) / 2) / 64
     assert!(said.contains("score = 0.78125"), "{said}");
-    assert!(said.contains("spending__amount_30d"), "{said}");
+    assert!(said.contains("spending__amount_30d = 30"), "{said}");
+    // No order was placed before the label's moment: the default stands in.
+    let training = "event_timestamp,customer_id,amount,is_fraud,spending__amount_30d\n2024-05-01T12:00:00Z,7,80,0,0\n";
+    assert!(said.replace(".0", "").ends_with(training), "{said}");
 }
 
 #[test]

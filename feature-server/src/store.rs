@@ -248,25 +248,24 @@ impl Store {
         .await
         .map_err(|error| self.failed(&error))?;
         for run in runs.iter_mut().filter(|run| run.outcome == "running") {
-            if !self.is_locked(&run.view).await? {
+            if self.lock_holder(&run.view).await?.is_none() {
                 run.outcome = "interrupted".to_owned();
             }
         }
         Ok(runs)
     }
 
-    /// Whether some process holds the view's lock.
-    async fn is_locked(&self, view: &str) -> Result<bool, DatabaseError> {
+    /// The backend, in Postgres's words, that holds the view's lock, if one does.
+    pub(crate) async fn lock_holder(&self, view: &str) -> Result<Option<i32>, DatabaseError> {
         sqlx::query_scalar!(
-            r#"SELECT EXISTS (
-                   SELECT FROM pg_locks
-                   WHERE locktype = 'advisory' AND granted AND objsubid = 1
-                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                     AND (classid::bigint << 32 | objid::bigint) = hashtextextended($1, 0)
-               ) AS "locked!""#,
+            r#"SELECT pid AS "pid!"
+               FROM pg_locks
+               WHERE locktype = 'advisory' AND granted AND objsubid = 1
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND (classid::bigint << 32 | objid::bigint) = hashtextextended($1, 0)"#,
             self.lock_name(view)
         )
-        .fetch_one(&self.pool)
+        .fetch_optional(&self.pool)
         .await
         .map_err(|error| self.failed(&error))
     }

@@ -18,8 +18,12 @@ pub enum RunError {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Online(#[from] StoreError),
-    #[error("view {view} is being materialized already by {holder}: wait for it to end, or end it")]
-    Busy { view: ViewName, holder: String },
+    #[error("view {view} is being materialized already by {holder}: wait for it to end, or end it{remedy}")]
+    Busy {
+        view: ViewName,
+        holder: String,
+        remedy: String,
+    },
     #[error(
         "a run as of {as_of} is refused: it is only {now} by the source database's clock, and what will be known then is not known yet"
     )]

@@ -1,10 +1,15 @@
 //! One run of a view at a time: an advisory lock of the metadata database, held by a connection of its own.
 
+use std::time::Duration;
+
 use feature_defs::definitions::View;
 use sqlx::postgres::PgConnection;
 
 use super::RunError;
 use crate::store::Store;
+
+/// How long the connection that holds the lock may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Proof that no other process runs this view, for as long as its connection lives.
 #[derive(Debug)]
@@ -30,6 +35,7 @@ impl Lock {
             return Ok(Self { connection });
         }
         let runs = store.runs(Some(view.name.as_str()), 1).await?;
+        let backend = store.lock_holder(view.name.as_str()).await?;
         let holder = runs.into_iter().find(|run| run.outcome == "running").map_or_else(
             || "a process that is just starting or ending a run".to_owned(),
             |run| {
@@ -37,9 +43,13 @@ impl Lock {
                 format!("run {} of process {} on {}, since {since}", run.id, run.pid, run.host)
             },
         );
+        let remedy = backend.map_or_else(String::new, |backend| {
+            format!("; if its process hangs or cannot be reached: SELECT pg_terminate_backend({backend})")
+        });
         Err(RunError::Busy {
             view: view.name.clone(),
             holder,
+            remedy,
         })
     }
 
@@ -48,10 +58,14 @@ impl Lock {
     /// # Errors
     /// [`RunError::LockLost`].
     pub(super) async fn verify(&mut self) -> Result<(), RunError> {
-        sqlx::query("SELECT 1")
-            .execute(&mut self.connection)
-            .await
-            .map(|_| ())
-            .map_err(|error| RunError::LockLost(error.to_string()))
+        let asked = sqlx::query("SELECT 1").execute(&mut self.connection);
+        match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(RunError::LockLost(error.to_string())),
+            Err(_) => Err(RunError::LockLost(format!(
+                "no answer within {} s",
+                ANSWER_WITHIN.as_secs()
+            ))),
+        }
     }
 }

@@ -258,7 +258,7 @@ impl Run<'_> {
         let writer = self.app.writer();
         let begun = writer.begin_run(&self.view.name, &self.id.to_string()).await?;
         writer.put_schema(self.view).await?;
-        self.copy(source, &select, counts, progress).await?;
+        self.copy(source, &select, lock, counts, progress).await?;
         lock.verify().await?;
         let marker = self.marker();
         let set = match &self.plan {

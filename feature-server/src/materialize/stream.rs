@@ -1,5 +1,7 @@
 //! The pipeline of a run: COPY from Postgres, encode, write to Redis, all at once and in bounded memory.
 
+use std::time::Duration;
+
 use feature_defs::definitions::View;
 use feature_defs::key::EntityKey;
 use feature_defs::name::ViewName;
@@ -11,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::encode::{EncodeError, encode_row};
+use super::lock::Lock;
 use super::plan::Plan;
 use super::{Run, RunError};
 use crate::progress::Progress;
@@ -22,6 +25,8 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches on their way to Redis at a time, and as many waiting for it.
 const IN_FLIGHT: usize = 4;
+/// How often a run makes sure that it still holds its lock, however long it waits for rows.
+const VERIFY_EVERY: Duration = Duration::from_secs(60);
 
 type Batch = Vec<(EntityKey, Vec<u8>)>;
 
@@ -31,13 +36,17 @@ impl Run<'_> {
         &self,
         source: &mut PgConnection,
         select: &str,
+        lock: &mut Lock,
         counts: &mut Counts,
         progress: &Progress,
     ) -> Result<(), RunError> {
         let (batches, received) = mpsc::channel(IN_FLIGHT);
         let writing = write(self.app.writer(), self.view.name.clone(), self.guard(), received);
         let writing = AbortOnDropHandle::new(tokio::spawn(writing));
-        let read = self.read(source, select, batches, counts, progress).await;
+        let read = tokio::select! {
+            read = self.read(source, select, batches, counts, progress) => read,
+            lost = lost(lock) => Err(lost),
+        };
         let (written, wrote) = writing.await.map_err(|panic| self.unreadable(&panic))?;
         counts.written = written.written;
         counts.older = written.older;
@@ -110,6 +119,16 @@ impl Run<'_> {
         RunError::Source {
             view: self.view.name.clone(),
             reason: reason.to_string(),
+        }
+    }
+}
+
+/// Comes back when the lock is lost: a run must not wait for ever, holding what it can no longer be sure of.
+async fn lost(lock: &mut Lock) -> RunError {
+    loop {
+        tokio::time::sleep(VERIFY_EVERY).await;
+        if let Err(lost) = lock.verify().await {
+            return lost;
         }
     }
 }

@@ -10,6 +10,10 @@ use sqlx::{ConnectOptions, Connection};
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Lets the server notice within two minutes that we are gone without a goodbye, and drop our locks and snapshots; by
+/// default it takes over two hours.
+const KEEPALIVES: &str = "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6";
+
 /// The URL of a Postgres database. Shows itself without password.
 #[derive(Clone)]
 pub struct DatabaseUrl(PgConnectOptions);
@@ -60,6 +64,15 @@ impl FromStr for DatabaseUrl {
                 reason: "it does not begin with postgres://".into(),
             });
         }
+        // Unescaped, these end the part that a password stands in: the rest would be shown, or logged, as something else.
+        let after_host = text
+            .split_once("://")
+            .and_then(|(_, rest)| rest.find(['/', '?', '#']).map(|end| &rest[end..]));
+        if after_host.is_some_and(|rest| rest.contains('@')) {
+            return Err(InvalidDatabaseUrl {
+                reason: "there is an `@` after the host: if it ends a password with `/`, `?` or `#` in it, write those as %2F, %3F, %23, and any other `@` as %40".into(),
+            });
+        }
         let mut options = PgConnectOptions::from_str(text).map_err(|error| InvalidDatabaseUrl {
             reason: error.to_string(),
         })?;
@@ -102,7 +115,12 @@ impl DatabaseUrl {
     /// # Errors
     /// [`DatabaseError::Connect`].
     pub async fn connect(&self) -> Result<PgConnection, DatabaseError> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.0)).await {
+        let connecting = async {
+            let mut connection = PgConnection::connect_with(&self.0).await?;
+            sqlx::raw_sql(KEEPALIVES).execute(&mut connection).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected.map_err(|error| self.error(&error)),
             Err(_) => Err(self.connect_error(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
         }
@@ -172,6 +190,13 @@ mod tests {
         );
         let error = "mysql://ann:s3cret@db/shop".parse::<DatabaseUrl>().unwrap_err();
         assert!(!error.to_string().contains("s3cret"), "{error}");
+        for unescaped in ["12/s3cret", "12?s3cret", "12#s3cret", "s3/cret", "s3@cret/"] {
+            let error = format!("postgres://ann:{unescaped}@db/shop").parse::<DatabaseUrl>();
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("%2F") && !error.contains("cret"), "{error}");
+        }
+        let escaped: DatabaseUrl = "postgres://ann:12%2Fs3%40cret@db/shop".parse().unwrap();
+        assert_eq!(escaped.to_string(), "postgres://ann@db:5432/shop");
     }
 
     #[tokio::test]

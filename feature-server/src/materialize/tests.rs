@@ -273,7 +273,9 @@ async fn two_runs_of_a_view_never_overlap() {
     assert_eq!(running.outcome, "running");
     let refused = ground.try_run("ops", Full, "12:00").await.unwrap_err().to_string();
     assert!(
-        refused.contains(&running.id.to_string()) && refused.contains(&format!("process {}", std::process::id())),
+        refused.contains(&running.id.to_string())
+            && refused.contains("SELECT pg_terminate_backend(")
+            && refused.contains(&format!("process {}", std::process::id())),
         "{refused}"
     );
     first.await.unwrap().unwrap();
@@ -354,6 +356,35 @@ async fn columns_that_do_not_fit_are_all_named_before_anything_is_read() {
 }
 
 #[tokio::test]
+async fn only_indexes_that_serve_count_and_a_database_view_is_told_to_have_none() {
+    let mut ground = Ground::new(
+        "CREATE TABLE arrivals (carrier text, event timestamptz, created timestamptz, delay float8);
+         CREATE INDEX ON arrivals (carrier) INCLUDE (event);
+         CREATE INDEX ON arrivals (lower(carrier), event);
+         CREATE INDEX ON arrivals (created);
+         CREATE VIEW seen AS SELECT * FROM arrivals",
+        &arrivals_toml(CREATED),
+    )
+    .await;
+    let found = ground.app.check_database().await.unwrap();
+    assert_eq!(
+        found.missing_indexes,
+        [
+            "CREATE INDEX ON \"arrivals\" (\"carrier\", \"event\");",
+            "CREATE INDEX ON \"arrivals\" (\"event\");",
+        ]
+    );
+    ground.redefine(&arrivals_toml(CREATED).replace("table = \"arrivals\"", "table = \"seen\""));
+    let found = ground.app.check_database().await.unwrap();
+    assert_eq!((found.missing_indexes.len(), found.notes.len()), (0, 2));
+    assert!(
+        found.notes[0].contains("(carrier, event), (event), (created)"),
+        "{:?}",
+        found.notes
+    );
+}
+
+#[tokio::test]
 async fn a_run_that_cannot_even_begin_is_recorded_and_status_tells_of_it() {
     let mut ground = Ground::arrivals().await;
     ground.run("newest", Full, "12:00").await;
@@ -373,4 +404,16 @@ async fn a_run_that_cannot_even_begin_is_recorded_and_status_tells_of_it() {
     ground.redefine(&arrivals_toml(CREATED));
     ground.try_run("newest", Full, "11:00").await.unwrap_err();
     assert_eq!(ground.app.store().runs(None, 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_two_zeros_tie_in_value_and_still_have_one_winner() {
+    for zeros in [["0.0", "'-0.0'"], ["'-0.0'", "0.0"]] {
+        let mut ground = Ground::arrivals().await;
+        for zero in zeros {
+            ground.arrival("UA", "11:30", "11:30", zero).await;
+        }
+        ground.run("newest", Full, "12:00").await;
+        assert_eq!(ground.values("newest", "UA", "12:00").await.as_deref(), Some("-0.0"));
+    }
 }

@@ -177,7 +177,7 @@ fn feature(
             let order = format!(
                 "{event} DESC, {} DESC NULLS LAST, {} DESC",
                 sql::created(&view.source),
-                sql::sortable(&value, value_type)
+                sql::total_order(&value, value_type).join(" DESC, ")
             );
             let all = filtered(
                 format!("array_agg({value} ORDER BY {order})"),

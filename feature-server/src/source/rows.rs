@@ -93,8 +93,10 @@ fn newest_first(view: &View, features: &[String]) -> String {
         sql::created(&view.source)
     );
     for (feature, field) in features.iter().zip(view.fields()) {
-        order.push_str(", ");
-        order.push_str(&sql::sortable(feature, field.value_type));
+        for place in sql::total_order(feature, field.value_type) {
+            order.push_str(", ");
+            order.push_str(&place);
+        }
     }
     order
 }

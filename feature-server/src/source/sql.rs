@@ -228,6 +228,18 @@ pub(crate) fn sortable(expression: &str, value_type: ValueType) -> String {
     }
 }
 
+/// An order in which values that differ at all have a place: the two zeros of floats are equal, but not the same.
+pub(crate) fn total_order(expression: &str, value_type: ValueType) -> Vec<String> {
+    let mut order = vec![sortable(expression, value_type)];
+    if matches!(
+        value_type,
+        ValueType::Float32 | ValueType::Float64 | ValueType::Float32List
+    ) {
+        order.push(format!("{expression}::text COLLATE \"C\""));
+    }
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

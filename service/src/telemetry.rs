@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::header;
@@ -10,12 +11,20 @@ use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-/// Bounds of every duration histogram (names end in `_seconds`): 50 µs to 10 s, so that a Redis round trip and a stuck
-/// run both show, and replicas can be added up.
+/// Bounds of duration histograms (names end in `_seconds`): 50 µs to 10 s, so that a Redis round trip and a stuck
+/// request both show, and replicas can be added up.
 const SECONDS: [f64; 17] = [
     0.000_05, 0.000_1, 0.000_2, 0.000_35, 0.000_5, 0.000_75, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
     2.5, 10.0,
 ];
+
+/// Bounds of how long runs take: 100 ms to an hour.
+const RUN_SECONDS: [f64; 12] = [
+    0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0,
+];
+
+/// How often samples are folded into their histograms.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// How to log.
 #[derive(Debug, Clone, Args)]
@@ -76,13 +85,31 @@ pub fn metrics_handle() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE
         .get_or_init(|| {
-            PrometheusBuilder::new()
+            let handle = PrometheusBuilder::new()
                 .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
                 .expect("the bounds are not empty")
+                .set_buckets_for_metric(
+                    Matcher::Full("larder_materialization_duration_seconds".into()),
+                    &RUN_SECONDS,
+                )
+                .expect("the bounds are not empty")
                 .install_recorder()
-                .expect("no other metrics recorder in this process")
+                .expect("no other metrics recorder in this process");
+            keep_up(handle.clone());
+            handle
         })
         .clone()
+}
+
+/// Folds samples into their histograms, whether or not anybody asks for metrics: until then they pile up.
+fn keep_up(handle: PrometheusHandle) {
+    let upkeep = move || loop {
+        std::thread::sleep(UPKEEP_EVERY);
+        handle.run_upkeep();
+    };
+    if let Err(error) = std::thread::Builder::new().name("metrics".to_owned()).spawn(upkeep) {
+        tracing::error!("metrics take more and more memory while nobody reads them: {error}");
+    }
 }
 
 /// `GET /metrics`, in Prometheus's text format.

@@ -290,6 +290,13 @@ pub(crate) async fn missing_indexes(
                 .map(|created| vec![created.clone()]),
         );
         match &view.source.relation {
+            Relation::Table(table) if is_view(connection, table).await? => {
+                notes.push(format!(
+                    "view {}: {table} is a view in the database, or a foreign table; the tables behind it should have indexes on what becomes {}",
+                    view.name,
+                    lists(&wanted)
+                ));
+            }
             Relation::Table(table) => {
                 let indexes = indexes_of(connection, table).await?;
                 for columns in wanted
@@ -304,20 +311,32 @@ pub(crate) async fn missing_indexes(
                 }
             }
             Relation::Query { file, .. } => {
-                let lists: Vec<String> = wanted
-                    .iter()
-                    .map(|columns| format!("({})", columns.join(", ")))
-                    .collect();
                 notes.push(format!(
                     "view {}: {} is a query; the tables behind it should have indexes on what becomes {}",
                     view.name,
                     file.display(),
-                    lists.join(", ")
+                    lists(&wanted)
                 ));
             }
         }
     }
     Ok((statements, notes))
+}
+
+fn lists(wanted: &[Vec<String>]) -> String {
+    let lists: Vec<String> = wanted
+        .iter()
+        .map(|columns| format!("({})", columns.join(", ")))
+        .collect();
+    lists.join(", ")
+}
+
+/// Whether what a source calls a table is something that can have no index of its own.
+async fn is_view(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('v', 'f'))")
+        .bind(sql::table_ident(table))
+        .fetch_one(connection)
+        .await
 }
 
 /// Whether an index finds rows by these columns: it begins with them; all but the last may stand in any order.
@@ -328,16 +347,16 @@ fn serves(index: &[String], columns: &[String]) -> bool {
     index.len() > keys.len() && index[keys.len()] == *last && keys.iter().all(|key| index[..keys.len()].contains(key))
 }
 
-/// The column names of each valid, whole-table btree index of a table.
+/// The key columns of each valid, whole-table btree index of a table; an expression stands as an empty name.
 async fn indexes_of(connection: &mut PgConnection, table: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT array_agg(a.attname::text ORDER BY k.place) AS columns
+        "SELECT array_agg(COALESCE(a.attname::text, '') ORDER BY k.place) AS columns
          FROM pg_index i
          JOIN pg_class c ON c.oid = i.indexrelid
          JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
          CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
-         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-         WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL
+         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+         WHERE k.place <= i.indnkeyatts AND i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL
          GROUP BY i.indexrelid",
     )
     .bind(sql::table_ident(table))

@@ -240,13 +240,7 @@ impl OnlineReader {
             state
                 .marker
                 .store(self.marker_of(&state.view.name, marker)?.map(Arc::new));
-            // A schema that this program can't read may use a type that only a newer one knows: so do its values.
-            let schemas = self.connection.read::<Vec<String>>(schemas)?;
-            let schemas: Vec<Schema> = schemas
-                .iter()
-                .filter_map(|json| serde_json::from_str(json).ok())
-                .collect();
-            state.learn(&schemas);
+            state.learn(&self.schemas_of(&state.view.name, schemas)?);
         }
         Ok(())
     }
@@ -257,8 +251,8 @@ impl OnlineReader {
             Value::ServerError(error) if error.code() == "WRONGTYPE" => error.to_string(),
             answer => match self
                 .connection
-                .read::<Option<String>>(answer)?
-                .map(|json| serde_json::from_str(&json))
+                .read::<Option<Vec<u8>>>(answer)?
+                .map(|json| serde_json::from_slice(&json))
             {
                 None => return Ok(None),
                 Some(Ok(marker)) => return Ok(Some(marker)),
@@ -267,6 +261,30 @@ impl OnlineReader {
         };
         self.warn(&marker_key(&self.project, view), &problem);
         Ok(None)
+    }
+
+    /// Schemas as stored. If their key holds something else, the view has none: the other views are not held up by it.
+    fn schemas_of(&self, view: &ViewName, answer: Value) -> Result<Vec<Schema>, StoreError> {
+        let answer = match answer {
+            Value::ServerError(error) if error.code() != "WRONGTYPE" => {
+                return self
+                    .connection
+                    .read::<()>(Value::ServerError(error))
+                    .map(|()| Vec::new());
+            }
+            answer => answer,
+        };
+        match self.connection.read::<Vec<Vec<u8>>>(answer) {
+            // A schema that this program can't read may use a type that only a newer one knows: so do its values.
+            Ok(schemas) => Ok(schemas
+                .iter()
+                .filter_map(|json| serde_json::from_slice(json).ok())
+                .collect()),
+            Err(error) => {
+                self.warn(&schemas_key(&self.project, view), &error.to_string());
+                Ok(Vec::new())
+            }
+        }
     }
 
     fn warn(&self, key: &str, problem: &str) {

@@ -184,6 +184,28 @@ async fn a_row_that_cannot_be_read_is_unavailable_and_its_neighbours_are_not() {
 }
 
 #[tokio::test]
+async fn damaged_schemas_of_one_view_hold_up_no_other() {
+    let (store, raw) = store_at(&shared_url());
+    let (good, damaged) = (counter_view(), aggregate_view());
+    let name = damaged.name.as_str();
+    let writer = store.writer();
+    writer.put_schema(&good).await.unwrap();
+    put(&writer, &good, "UA", counter(&good, Times::all(1), 1)).await;
+    let key = format!("@{name}:@schemas");
+    for damage in [
+        &[&b"SET"[..], key.as_bytes(), b"x"][..],
+        &[b"HSET", key.as_bytes(), b"1", b"\xff"],
+        &[b"HSET", key.as_bytes(), b"2", b"{}"],
+    ] {
+        raw.run::<()>(&[b"DEL", key.as_bytes()]).await;
+        raw.run::<()>(damage).await;
+        let reader = store.reader(vec![good.clone(), damaged.clone()]);
+        reader.refresh().await.unwrap();
+        assert_eq!(number(&read_one(&reader, &good, &carrier("UA"), 1).await), Some(1));
+    }
+}
+
+#[tokio::test]
 async fn a_view_as_the_reader_does_not_know_it_is_an_error() {
     let store = store();
     let known = counter_view();

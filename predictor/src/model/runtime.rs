@@ -64,8 +64,8 @@ impl Runtime {
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            // At every batch it would warn of output shapes that exporters declare wrongly; we go by those that come.
-            .with_log_level(LogLevel::Error)?
+            // It would log every failing row with the values that it fails on. The row's own error has the cause.
+            .with_log_level(LogLevel::Fatal)?
             .commit_from_memory(onnx)?;
         Ok(session)
     }

@@ -46,6 +46,7 @@ impl Settings {
     /// The default of `limits`: 4 MiB of body holds 1,000 large instances; 512 requests in flight keep two cores busy.
     pub const LIMITS: Limits = Limits {
         body_bytes: 4 << 20,
+        body_within: Limits::BODY_WITHIN,
         in_flight: 512,
     };
 

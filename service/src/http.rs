@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request};
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -38,24 +40,64 @@ pub fn current_request_id() -> String {
 pub struct Limits {
     /// Largest request body in bytes; a larger one is a 413.
     pub body_bytes: usize,
+    /// How long a body may take to arrive; a slower one is a 408.
+    pub body_within: Duration,
     /// Requests served at once; one more is a 429 at once.
     pub in_flight: usize,
 }
 
+impl Limits {
+    /// The default of `body_within`.
+    pub const BODY_WITHIN: Duration = Duration::from_secs(10);
+}
+
 /// Puts `limits` around `router`. For the routes that do work: health and metrics must answer under load too.
+///
+/// A request counts as in flight once its body is there: a caller that sends slowly costs its connection, and takes no
+/// one's place.
 pub fn limited(router: Router, limits: Limits) -> Router {
     let permits = Arc::new(Semaphore::new(limits.in_flight));
     router
-        .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             let permits = Arc::clone(&permits);
             async move {
+                // Under load it is not worth reading what will be refused.
+                if permits.available_permits() == 0 {
+                    return refused(ApiError::overloaded());
+                }
+                let request = match arrived(request, limits.body_within).await {
+                    Ok(request) => request,
+                    Err(error) => return refused(error),
+                };
                 match permits.try_acquire() {
                     Ok(_permit) => next.run(request).await,
-                    Err(_) => ApiError::overloaded().into_response(),
+                    Err(_) => refused(ApiError::overloaded()),
                 }
             }
         }))
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+}
+
+/// The request with its body in memory.
+async fn arrived(request: Request, within: Duration) -> Result<Request, ApiError> {
+    let (parts, body) = request.into_parts();
+    // The limit of its size stands in the extensions.
+    let mut reading = Request::new(body);
+    *reading.extensions_mut() = parts.extensions.clone();
+    let late = |_| {
+        let message = format!("the request body did not arrive within {} s", within.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
+    };
+    let RawBody(body) = tokio::time::timeout(within, RawBody::from_request(reading, &()))
+        .await
+        .map_err(late)??;
+    Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+/// Counts what is refused before any handler sees it.
+fn refused(error: ApiError) -> Response {
+    metrics::counter!("larder_http_refused_total", "code" => error.code).increment(1);
+    error.into_response()
 }
 
 /// Puts what every answer needs around the whole `router`: request ids, the envelope for unknown paths and methods, and
@@ -124,6 +166,29 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     }
 }
 
+/// What a path's parameters are, with our envelope when they are not UTF-8.
+#[derive(Debug)]
+pub struct PathParams<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParams<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Path::from_request_parts(parts, state)
+            .await
+            .map(|Path(params)| Self(params))
+            .map_err(|rejection: PathRejection| {
+                if rejection.status().is_server_error() {
+                    return ApiError::internal(&rejection);
+                }
+                ApiError::bad_request(
+                    "invalid_path",
+                    format!("the path can't be understood: {}", rejection.body_text()),
+                )
+            })
+    }
+}
+
 /// Serves `router` until `stop`, then lets requests in flight finish, for at most `drain`.
 ///
 /// # Errors
@@ -161,7 +226,7 @@ async fn within(
 
 #[cfg(test)]
 mod tests {
-    use axum::body::{Body, to_bytes};
+    use axum::body::to_bytes;
     use axum::routing::{get, post};
     use serde_json::Value;
     use tower::ServiceExt;
@@ -171,6 +236,10 @@ mod tests {
     fn app(in_flight: usize) -> Router {
         let work = Router::new()
             .route("/echo", post(|body: RawBody| async move { body.0 }))
+            .route(
+                "/one/{name}",
+                get(|PathParams(name): PathParams<String>| async move { name }),
+            )
             .route(
                 "/panic",
                 get(|| async {
@@ -183,6 +252,7 @@ mod tests {
             work,
             Limits {
                 body_bytes: 8,
+                body_within: Duration::from_secs(10),
                 in_flight,
             },
         ))
@@ -212,6 +282,7 @@ mod tests {
             (request("GET", "/echo", ""), 405, "method_not_allowed"),
             (request("POST", "/echo", "123456789"), 413, "body_too_large"),
             (request("GET", "/panic", ""), 500, "internal"),
+            (request("GET", "/one/%FF", ""), 400, "invalid_path"),
         ];
         for (request, status, code) in cases {
             let (got, response, json) = ask(app(1), request).await;
@@ -227,6 +298,21 @@ mod tests {
         let (status, response, json) = ask(app(0), request("POST", "/echo", "")).await;
         assert_eq!((status.as_u16(), json["code"].as_str()), (429, Some("overloaded")));
         assert_eq!(response.headers()["retry-after"], "1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_takes_no_place_and_times_out() {
+        let app = app(1);
+        let mut slow = request("POST", "/echo", "");
+        let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        *slow.body_mut() = Body::from_stream(never);
+        let slow = tokio::spawn(ask(app.clone(), slow));
+        // Time is stopped: the slow one is waiting for its body from here on.
+        tokio::task::yield_now().await;
+        let (status, ..) = ask(app.clone(), request("POST", "/echo", "quick")).await;
+        assert_eq!(status.as_u16(), 200);
+        let (status, _, json) = slow.await.unwrap();
+        assert_eq!((status.as_u16(), json["code"].as_str()), (408, Some("body_timeout")));
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use crate::schedule::Schedules;
 /// Requests here are questions of operators: small and few.
 const LIMITS: Limits = Limits {
     body_bytes: 64 * 1024,
+    body_within: Limits::BODY_WITHIN,
     in_flight: 64,
 };
 /// How long a dependency may take to show that it is there.

@@ -124,15 +124,15 @@ fn type_of(service: &Service, name: &str) -> Option<ValueType> {
 }
 
 fn told(error: &PredictError) -> String {
-    let problems = error.problems();
-    if problems.len() < 2 {
-        return error.to_string();
-    }
+    let problems = match error {
+        PredictError::InvalidRequest(problems) if problems.count() > 1 => problems,
+        _ => return error.to_string(),
+    };
     let line = |p: &crate::predict::Problem| format!("\n  - `{}`: {}", p.name.as_deref().unwrap_or("?"), p.problem);
     format!(
         "{} problems:{}",
-        problems.len(),
-        problems.iter().map(line).collect::<String>()
+        problems.count(),
+        problems.shown().iter().map(line).collect::<String>()
     )
 }
 

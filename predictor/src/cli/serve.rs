@@ -80,6 +80,7 @@ impl Serve {
             limits: Limits {
                 body_bytes: self.max_body_bytes,
                 in_flight: self.max_in_flight,
+                ..Settings::LIMITS
             },
         })
     }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State as AppState};
+use axum::extract::State as AppState;
+use axum::http::StatusCode;
 use feature_defs::value::Value;
 use serde_json::{Value as JsonValue, json};
 use service::error::ApiError;
+use service::http::PathParams;
 
 use crate::app::App;
 use crate::model::{Fallback, ModelName, Served, State, Version, repository};
-use crate::predict::PredictError;
+use crate::predict::{PredictError, shortened};
 
 pub(super) async fn list(AppState(app): AppState<Arc<App>>) -> Json<JsonValue> {
     let models: Vec<JsonValue> = app
@@ -23,11 +25,19 @@ pub(super) async fn list(AppState(app): AppState<Arc<App>>) -> Json<JsonValue> {
 
 pub(super) async fn one(
     AppState(app): AppState<Arc<App>>,
-    Path(name): Path<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<Json<JsonValue>, ApiError> {
+    if let Some((model, "predict")) = name.rsplit_once(':') {
+        let message = format!("GET does not predict: POST …/{}:predict does", shortened(model));
+        return Err(ApiError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            message,
+        ));
+    }
     let unknown = || PredictError::UnknownModel {
         hint: crate::nearest::hint(&name, app.models().iter().map(|(name, ..)| name.as_str())),
-        name: name.clone(),
+        name: shortened(&name),
     };
     let (version, state) = app.models().get(&name).ok_or_else(|| ApiError::from(unknown()))?;
     let name = name.parse().map_err(|_| ApiError::from(unknown()))?;
@@ -39,7 +49,10 @@ fn describe(name: &ModelName, version: Option<&Version>, state: &State) -> JsonV
         State::Serving(served) => serving(served),
         State::Refused(reasons) => json!({
             "name": name,
-            "versions": version.map(|v| json!({ "version": v, "state": "refused", "reasons": reasons })),
+            "versions": version
+                .map(|v| json!({ "version": v, "state": "refused", "reasons": reasons }))
+                .into_iter()
+                .collect::<Vec<_>>(),
             "state": "refused",
             "reasons": reasons,
         }),

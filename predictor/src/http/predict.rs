@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use service::error::ApiError;
-use service::http::RawBody;
+use service::http::{PathParams, RawBody};
 
 use crate::app::App;
 use crate::predict::answer::Answer;
-use crate::predict::{Asked, Explain, PredictError};
+use crate::predict::{Asked, Explain, PredictError, shortened};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +40,7 @@ pub(super) enum CallError {
 
 pub(super) async fn latest(
     State(app): State<Arc<App>>,
-    Path(call): Path<String>,
+    PathParams(call): PathParams<String>,
     options: OptionsOutcome,
     RawBody(body): RawBody,
 ) -> Result<Json<Answer>, CallError> {
@@ -56,7 +56,7 @@ pub(super) async fn latest(
 
 pub(super) async fn version(
     State(app): State<Arc<App>>,
-    Path((model, call)): Path<(String, String)>,
+    PathParams((model, call)): PathParams<(String, String)>,
     options: OptionsOutcome,
     RawBody(body): RawBody,
 ) -> Result<Json<Answer>, CallError> {
@@ -75,10 +75,10 @@ fn method(call: &str) -> Result<&str, CallError> {
     match call.rsplit_once(':') {
         Some((name, "predict")) => Ok(name),
         Some((name, method)) => Err(CallError::UnknownMethod {
-            name: name.to_owned(),
-            method: method.to_owned(),
+            name: shortened(name),
+            method: shortened(method),
         }),
-        None => Err(CallError::NoMethod(call.to_owned())),
+        None => Err(CallError::NoMethod(shortened(call))),
     }
 }
 
@@ -111,10 +111,10 @@ impl From<PredictError> for ApiError {
             PredictError::NotLoaded(_) => Self::unavailable("model_not_loaded", message),
             PredictError::InvalidJson(_) => Self::bad_request("invalid_json", message),
             PredictError::InvalidRequest(problems) => {
-                let shown = json!(error.problems());
+                let shown = json!(problems.shown());
                 Self::bad_request("invalid_request", message)
                     .with("problems", shown)
-                    .with("count", problems.len())
+                    .with("count", problems.count())
             }
             PredictError::FeaturesUnavailable(_) => {
                 let retry_after = Some(Duration::from_secs(1));

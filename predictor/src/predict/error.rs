@@ -9,6 +9,8 @@ use crate::model::ModelName;
 
 /// Problems shown to the caller; a thousand instances can have the same one.
 const SHOWN: usize = 100;
+/// Characters shown of a name that a caller made up.
+const NAME_CHARS: usize = 60;
 
 /// Why a request gets no answer at all.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -39,7 +41,7 @@ pub enum PredictError {
     InvalidJson(String),
     /// The body is not a request for this model.
     #[error("{}", sentence(.0))]
-    InvalidRequest(Vec<Problem>),
+    InvalidRequest(Problems),
     /// The store could not be read, and the model's policy is to refuse then.
     #[error("stored features could not be read in time, and the policy of model `{0}` is to refuse then; try again")]
     FeaturesUnavailable(ModelName),
@@ -72,13 +74,62 @@ pub struct Problem {
     pub problem: String,
 }
 
+/// What is wrong with a request: the first problems in words, and how many there are. A hostile request has as many as
+/// it has bytes, so that words are made only for those that are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problems {
+    shown: Vec<Problem>,
+    count: usize,
+}
+
+impl Problems {
+    /// One more.
+    pub(super) fn add(&mut self, problem: impl FnOnce() -> Problem) {
+        self.count += 1;
+        if self.shown.len() < SHOWN {
+            self.shown.push(problem());
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The first of them.
+    pub fn shown(&self) -> &[Problem] {
+        &self.shown
+    }
+}
+
+/// At most 60 characters of a name that a caller made up, for an answer.
+pub(crate) fn shortened(name: &str) -> String {
+    match name.char_indices().nth(NAME_CHARS) {
+        None => name.to_owned(),
+        Some(_) => name.chars().take(NAME_CHARS - 3).chain("...".chars()).collect(),
+    }
+}
+
 impl Problem {
     /// Of a key of the request.
     pub(super) fn named(name: &str, problem: String) -> Self {
         Self {
             instance: None,
-            name: Some(name.to_owned()),
+            name: Some(shortened(name)),
             problem,
+        }
+    }
+
+    /// Of a field of an instance.
+    pub(super) fn of_field(instance: usize, name: &str, problem: String) -> Self {
+        Self {
+            instance: Some(instance),
+            ..Self::named(name, problem)
         }
     }
 
@@ -94,7 +145,9 @@ impl Problem {
 
 impl From<Problem> for PredictError {
     fn from(problem: Problem) -> Self {
-        Self::InvalidRequest(vec![problem])
+        let mut problems = Problems::default();
+        problems.add(|| problem);
+        Self::InvalidRequest(problems)
     }
 }
 
@@ -113,18 +166,10 @@ impl PredictError {
             | Self::Internal(_) => Fault::Infrastructure,
         }
     }
-
-    /// The first problems of an invalid request.
-    pub fn problems(&self) -> &[Problem] {
-        match self {
-            Self::InvalidRequest(problems) => &problems[..problems.len().min(SHOWN)],
-            _ => &[],
-        }
-    }
 }
 
-fn sentence(problems: &[Problem]) -> String {
-    let Some(first) = problems.first() else {
+fn sentence(problems: &Problems) -> String {
+    let Some(first) = problems.shown.first() else {
         return "the request is wrong".to_owned();
     };
     let place = match (first.instance, &first.name) {
@@ -133,7 +178,7 @@ fn sentence(problems: &[Problem]) -> String {
         (None, Some(name)) => format!("`{name}`: "),
         (None, None) => String::new(),
     };
-    match problems.len() {
+    match problems.count {
         1 => format!("{place}{}", first.problem),
         n => format!("{n} problems, the first at {place}{}", first.problem),
     }

@@ -1,6 +1,7 @@
 //! One prediction, from a request's bytes to its answer.
 
 pub mod answer;
+mod body;
 pub mod budget;
 pub mod cache;
 pub mod cache_key;
@@ -13,7 +14,8 @@ pub mod request;
 mod run;
 pub mod stages;
 
-pub use error::{PredictError, Problem};
+pub(crate) use error::shortened;
+pub use error::{PredictError, Problem, Problems};
 pub use explain::Explain;
 pub(crate) use features::views_of;
 pub use run::Asked;

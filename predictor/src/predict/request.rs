@@ -6,9 +6,10 @@ use feature_defs::codec::Field;
 use feature_defs::definitions::{JoinKey, Origin, Service};
 use feature_defs::key::KeyValue;
 use feature_defs::value::{Value, ValueType};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use super::error::{PredictError, Problem};
+use super::body::{List, Whole};
+use super::error::{PredictError, Problem, Problems};
 use crate::model::signature::{Element, Signature};
 use crate::model::tensor::Cell;
 use crate::nearest;
@@ -16,12 +17,21 @@ use crate::nearest;
 /// What a request for one model looks like.
 #[derive(Debug)]
 pub struct RequestShape {
-    slots: HashMap<String, Vec<Slot>>,
+    known: Vec<Known>,
+    /// Where each name stands in `known`.
+    places: HashMap<String, usize>,
     keys: Vec<JoinKey>,
     request: Vec<Field>,
     /// For each request feature, the tensors it goes into.
     elements: Vec<Vec<Element>>,
     overrides: bool,
+}
+
+/// A field that an instance may have, and all that it is.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    slots: Vec<Slot>,
 }
 
 /// What a field of an instance is.
@@ -70,23 +80,32 @@ pub struct Override {
 impl RequestShape {
     /// The shape of requests for a model that `service` feeds.
     pub fn new(service: &Service, signature: &Signature, overrides: bool) -> Self {
-        let mut slots: HashMap<String, Vec<Slot>> = HashMap::new();
+        let mut known: Vec<Known> = Vec::new();
+        let mut places = HashMap::new();
+        let mut is = |name: String, slot: Slot| {
+            let place = *places.entry(name.clone()).or_insert(known.len());
+            match known.get_mut(place) {
+                Some(known) => known.slots.push(slot),
+                None => known.push(Known {
+                    name,
+                    slots: vec![slot],
+                }),
+            }
+        };
         for (i, key) in service.keys.iter().enumerate() {
-            slots.entry(key.name.to_string()).or_default().push(Slot::Key(i));
+            is(key.name.to_string(), Slot::Key(i));
         }
         for (i, field) in service.request.iter().enumerate() {
-            slots.entry(field.name.to_string()).or_default().push(Slot::Request(i));
+            is(field.name.to_string(), Slot::Request(i));
         }
         for (join, joined) in service.joins.iter().enumerate() {
             for (feature, field) in joined.view.fields().iter().enumerate() {
-                slots
-                    .entry(format!("{}__{}", joined.alias, field.name))
-                    .or_default()
-                    .push(Slot::Stored {
-                        join,
-                        feature,
-                        value_type: field.value_type,
-                    });
+                let slot = Slot::Stored {
+                    join,
+                    feature,
+                    value_type: field.value_type,
+                };
+                is(format!("{}__{}", joined.alias, field.name), slot);
             }
         }
         let mut elements = vec![Vec::new(); service.request.len()];
@@ -96,7 +115,8 @@ impl RequestShape {
             }
         }
         Self {
-            slots,
+            known,
+            places,
             keys: service.keys.clone(),
             request: service.request.clone(),
             elements,
@@ -109,32 +129,41 @@ impl RequestShape {
     /// # Errors
     /// [`PredictError::InvalidJson`] or [`PredictError::InvalidRequest`] with everything that is wrong.
     pub fn read(&self, body: &[u8], max_instances: usize) -> Result<Request, PredictError> {
-        let json: Json = serde_json::from_slice(body).map_err(|e| invalid_json(body, &e))?;
-        let Json::Object(mut body) = json else {
+        let Whole(read) = serde_json::from_slice(body).map_err(|e| invalid_json(body, &e))?;
+        let Some(body) = read else {
             return Err(Problem::of_request("the body is not a JSON object: send {\"instances\": [{…}]}").into());
         };
-        let mut problems = Vec::new();
-        for name in body.keys().filter(|k| !matches!(k.as_str(), "instances" | "ids")) {
-            let hint = nearest::hint(name, ["instances", "ids"].into_iter());
-            problems.push(Problem::named(name, format!("unknown key of the request{hint}")));
+        let mut problems = Problems::default();
+        for key in body.twice {
+            problems.add(|| Problem::named(key, "given twice".to_owned()));
         }
-        let instances = self.instances(body.get("instances"), max_instances, &mut problems);
-        let ids = read_ids(body.remove("ids"), instances.as_ref().map(Vec::len), &mut problems);
+        for key in &body.unknown {
+            problems.add(|| {
+                let hint = nearest::hint(key, ["instances", "ids"].into_iter());
+                Problem::named(key, format!("unknown key of the request{hint}"))
+            });
+        }
+        let sent = match &body.instances {
+            Some(List(Some(instances))) => Some(instances.len()),
+            _ => None,
+        };
+        let instances = self.instances(body.instances, max_instances, &mut problems);
+        let ids = read_ids(body.ids, sent, &mut problems);
         match instances {
             Some(instances) if problems.is_empty() => Ok(Request { instances, ids }),
             _ => Err(PredictError::InvalidRequest(problems)),
         }
     }
 
-    fn instances(&self, json: Option<&Json>, max: usize, problems: &mut Vec<Problem>) -> Option<Vec<Instance>> {
+    fn instances(&self, json: Option<List>, max: usize, problems: &mut Problems) -> Option<Vec<Instance>> {
         let mut whole = |problem: String| {
-            problems.push(Problem::named("instances", problem));
+            problems.add(|| Problem::named("instances", problem));
             None
         };
         let instances = match json {
             None => return whole("missing: send {\"instances\": [{…}]}".to_owned()),
-            Some(Json::Array(instances)) => instances,
-            Some(_) => return whole("not a list of objects".to_owned()),
+            Some(List(Some(instances))) => instances,
+            Some(List(None)) => return whole("not a list of objects".to_owned()),
         };
         if instances.is_empty() {
             return whole("empty: send at least one instance".to_owned());
@@ -146,10 +175,10 @@ impl RequestShape {
             ));
         }
         let mut read = Vec::with_capacity(instances.len());
-        for (i, instance) in instances.iter().enumerate() {
-            match instance {
-                Json::Object(fields) => read.push(self.instance(i, fields, problems)),
-                _ => problems.push(Problem {
+        for (i, instance) in instances.into_iter().enumerate() {
+            match instance.0 {
+                Some(fields) => read.push(self.instance(i, &fields, problems)),
+                None => problems.add(|| Problem {
                     instance: Some(i),
                     name: None,
                     problem: "not an object".to_owned(),
@@ -159,26 +188,24 @@ impl RequestShape {
         Some(read)
     }
 
-    fn instance(&self, i: usize, fields: &Map<String, Json>, problems: &mut Vec<Problem>) -> Instance {
+    fn instance(&self, i: usize, fields: &[(String, Json)], problems: &mut Problems) -> Instance {
         let mut keys = vec![None; self.keys.len()];
         let mut request = vec![None; self.request.len()];
         let mut overrides = Vec::new();
-        let mut problem = |name: &str, problem: String| {
-            problems.push(Problem {
-                instance: Some(i),
-                name: Some(name.to_owned()),
-                problem,
-            });
-        };
+        let mut given = vec![false; self.known.len()];
         for (name, json) in fields {
-            let slots = self.slots.get(name).map_or(&[][..], Vec::as_slice);
-            if slots.is_empty() {
-                problem(name, format!("unknown field{}", self.hint(name)));
+            let Some(&known) = self.places.get(name) else {
+                problems.add(|| Problem::of_field(i, name, format!("unknown field{}", self.hint(name))));
+                continue;
+            };
+            if std::mem::replace(&mut given[known], true) {
+                problems.add(|| Problem::of_field(i, name, "given twice".to_owned()));
+                continue;
             }
-            for slot in slots {
+            for slot in &self.known[known].slots {
                 let outcome = match *slot {
-                    Slot::Key(at) => self.key(at, json).map(|value| keys[at] = Some(value)),
-                    Slot::Request(at) => self.request_feature(at, json).map(|value| request[at] = Some(value)),
+                    Slot::Key(at) => self.key(at, json).map(|value| keys[at] = value),
+                    Slot::Request(at) => self.request_feature(at, json).map(|value| request[at] = value),
                     Slot::Stored { .. } if !self.overrides => Err(
                         "a stored feature, which this model does not let callers set (overrides in version.toml)"
                             .to_owned(),
@@ -192,25 +219,23 @@ impl RequestShape {
                         .map_err(|e| e.to_string()),
                 };
                 if let Err(wrong) = outcome {
-                    problem(name, wrong);
+                    problems.add(|| Problem::of_field(i, name, wrong));
                 }
             }
         }
-        for key in self.keys.iter().filter(|k| !fields.contains_key(k.name.as_str())) {
-            problem(
-                key.name.as_str(),
-                "missing join key: send null if there is none".to_owned(),
-            );
-        }
-        for field in self.request.iter().filter(|f| !fields.contains_key(f.name.as_str())) {
-            problem(
-                field.name.as_str(),
-                "missing request feature: send null if its value is not known".to_owned(),
-            );
+        for (known, _) in self.known.iter().zip(&given).filter(|(_, given)| !**given) {
+            for slot in &known.slots {
+                let missing = match slot {
+                    Slot::Key(_) => "missing join key: send null if there is none",
+                    Slot::Request(_) => "missing request feature: send null if its value is not known",
+                    Slot::Stored { .. } => continue,
+                };
+                problems.add(|| Problem::of_field(i, &known.name, missing.to_owned()));
+            }
         }
         Instance {
-            keys: keys.into_iter().map(Option::flatten).collect(),
-            request: request.into_iter().map(Option::flatten).collect(),
+            keys,
+            request,
             overrides,
         }
     }
@@ -231,35 +256,31 @@ impl RequestShape {
     }
 
     fn hint(&self, name: &str) -> String {
-        let known = self
-            .slots
+        let settable = self
+            .known
             .iter()
-            .filter(|(_, slots)| self.overrides || slots.iter().any(|slot| !matches!(slot, Slot::Stored { .. })));
-        nearest::hint(name, known.map(|(name, _)| name.as_str()))
+            .filter(|known| self.overrides || known.slots.iter().any(|slot| !matches!(slot, Slot::Stored { .. })));
+        nearest::hint(name, settable.map(|known| known.name.as_str()))
     }
 }
 
-fn read_ids(json: Option<Json>, rows: Option<usize>, problems: &mut Vec<Problem>) -> Option<Vec<Json>> {
-    let mut problem = |text: String| {
-        problems.push(Problem::named("ids", text));
-        None
-    };
-    match json {
-        None => None,
-        Some(Json::Array(ids)) => {
-            if let Some(i) = ids
-                .iter()
-                .position(|id| !(id.is_string() || id.is_i64() || id.is_u64()))
-            {
-                return problem(format!("id {i} is neither a text nor a whole number"));
-            }
-            match rows {
-                Some(rows) if rows != ids.len() => problem(format!("{} id(s) for {rows} instance(s)", ids.len())),
-                _ => Some(ids),
-            }
+fn read_ids(json: Option<Json>, instances: Option<usize>, problems: &mut Problems) -> Option<Vec<Json>> {
+    let ids = match json? {
+        Json::Array(ids) => ids,
+        _ => {
+            problems.add(|| Problem::named("ids", "not a list".to_owned()));
+            return None;
         }
-        Some(_) => problem("not a list".to_owned()),
+    };
+    for (i, id) in ids.iter().enumerate() {
+        if !(id.is_string() || id.is_i64() || id.is_u64()) {
+            problems.add(|| Problem::named("ids", format!("id {i} is neither a text nor a whole number")));
+        }
     }
+    if let Some(instances) = instances.filter(|instances| *instances != ids.len()) {
+        problems.add(|| Problem::named("ids", format!("{} id(s) for {instances} instance(s)", ids.len())));
+    }
+    Some(ids)
 }
 
 fn invalid_json(body: &[u8], error: &serde_json::Error) -> PredictError {

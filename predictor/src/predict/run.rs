@@ -12,7 +12,7 @@ use uuid::{NoContext, Uuid};
 use super::answer::{Answer, CacheState, Degraded, Prediction, Row, RowError, RowStatus};
 use super::budget::Budget;
 use super::cache::{self, Asking};
-use super::error::PredictError;
+use super::error::{PredictError, shortened};
 use super::explain::{Explain, Explained};
 use super::features;
 use super::request::{Instance, Request};
@@ -85,7 +85,7 @@ impl App {
     fn find(&self, asked: &Asked<'_>) -> Result<Arc<Served>, PredictError> {
         match self.models().get(asked.model) {
             None => Err(PredictError::UnknownModel {
-                name: asked.model.to_owned(),
+                name: shortened(asked.model),
                 hint: nearest::hint(asked.model, self.models().iter().map(|(name, ..)| name.as_str())),
             }),
             Some((_, State::Refused(_))) => {
@@ -98,7 +98,7 @@ impl App {
             Some((_, State::Serving(served))) => match asked.version {
                 Some(version) if version != served.model.version.as_str() => Err(PredictError::UnknownVersion {
                     model: served.model.name.clone(),
-                    asked: version.to_owned(),
+                    asked: shortened(version),
                     serving: served.model.version.to_string(),
                 }),
                 _ => Ok(Arc::clone(served)),

@@ -43,6 +43,9 @@ async fn paths_lead_where_they_should() {
         ("POST", "/v1/models/m:train", 404, "unknown_method"),
         ("POST", "/v1/models/m", 405, "method_not_allowed"),
         ("GET", "/v1/models/n", 404, "unknown_model"),
+        ("GET", "/v1/models/m:predict", 405, "method_not_allowed"),
+        ("GET", "/v1/models/%FF", 400, "invalid_path"),
+        ("POST", "/v1/models/%FF:predict", 400, "invalid_path"),
         ("POST", "/v1/models/m:predict?explain=maybe", 400, "invalid_query"),
         ("POST", "/v1/models/m:predict?explian=true", 400, "invalid_query"),
         ("DELETE", "/v1/models", 405, "method_not_allowed"),
@@ -147,6 +150,7 @@ async fn models_say_what_they_take_or_why_they_are_refused() {
             (&"m".into(), &serving)
         ]
     );
+    assert_eq!(all["models"][1]["versions"][0]["state"], "refused");
     assert!(
         all["models"][1]["reasons"][0]
             .as_str()

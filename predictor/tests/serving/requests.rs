@@ -137,6 +137,82 @@ async fn broken_bodies_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_given_twice_is_refused() {
+    let bench = Bench::new().model("m", "linear", PATIENT, LINEAR);
+    let app = bench.app();
+    let mut told = String::new();
+    for wrong in [
+        r#"{"instances":[{"carrier":"UA","minute":1,"minute":2}]}"#,
+        r#"{"instances":[{"carrier":null,"minute":1,"carrier":null}]}"#,
+        r#"{"instances":[5],"instances":[{"carrier":"UA","minute":1}]}"#,
+        r#"{"instances":[{"carrier":"UA","minute":1}],"ids":[1],"ids":[1]}"#,
+    ] {
+        told.push_str(&format!("{}\n", refused(&app, "m", wrong).await));
+    }
+    insta::assert_snapshot!(told, @r"
+    instance 0, `minute`: given twice
+    instance 0, `carrier`: given twice
+    `instances`: given twice
+    `ids`: given twice
+    ");
+}
+
+#[tokio::test]
+async fn ids_are_counted_against_what_was_sent_and_all_bad_ones_are_told() {
+    let bench = Bench::new().model("m", "linear", PATIENT, LINEAR);
+    let (_, body) = body(
+        &bench,
+        "m",
+        r#"{"instances":[{"carrier":"UA","minute":1},5],"ids":[1.5,{}]}"#,
+    )
+    .await;
+    let body: Json = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        body["details"]["problems"],
+        serde_json::json!([
+            { "instance": 1, "problem": "not an object" },
+            { "name": "ids", "problem": "id 0 is neither a text nor a whole number" },
+            { "name": "ids", "problem": "id 1 is neither a text nor a whole number" },
+        ])
+    );
+}
+
+#[tokio::test]
+async fn a_hostile_body_costs_little_and_its_answer_is_small() {
+    let bench = Bench::new().model("m", "linear", PATIENT, LINEAR);
+    let many: String = (0..200_000).map(|i| format!(r#","k{i}":0"#)).collect();
+    let long = "x".repeat(1 << 20);
+    let started = std::time::Instant::now();
+    for (hostile, count) in [
+        (
+            format!(r#"{{"instances":[{{"carrier":"UA","minute":1{many}}}]}}"#),
+            200_000,
+        ),
+        (
+            format!(r#"{{"instances":[{{"carrier":"UA","minute":1}}]{many}}}"#),
+            200_000,
+        ),
+        (
+            format!(r#"{{"instances":[{{"carrier":"UA","minute":1,"{long}":1}}],"{long}":1}}"#),
+            2,
+        ),
+    ] {
+        let (_, body) = body(&bench, "m", &hostile).await;
+        assert!(body.len() < 20_000, "{} bytes", body.len());
+        let body: Json = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["details"]["count"], count);
+    }
+    // With a look for the nearest name for each of them it is a minute.
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    let error = refused(&bench.app(), &"m".repeat(5_000), "{}").await.to_string();
+    assert!(error.len() < 100, "{error}");
+}
+
+#[tokio::test]
 async fn a_number_too_large_for_the_tensor_is_refused() {
     let bench = Bench::new().model("m", "picky", PATIENT, crate::bench::NUMBER);
     let error = refused(&bench.app(), "m", r#"{"instances":[{"x":1e39}]}"#).await;

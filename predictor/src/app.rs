@@ -13,7 +13,7 @@ use service::http::Limits;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::runtime::Runtime;
-use crate::model::{Loader, ModelName, Models, Refused, State};
+use crate::model::{Loader, ModelName, Models, Refused};
 
 use crate::predict::redis_cache::RedisCache;
 use crate::predict::views_of;
@@ -146,13 +146,11 @@ impl App {
     pub async fn readiness(&self) -> Readiness {
         let redis = self.store.ping(PING_WITHIN).await.map_err(|e| e.to_string());
         let mut checks = vec![Check::optional("redis", redis)];
-        checks.extend(self.models.iter().map(|(name, _, state)| {
-            let outcome = match state {
-                State::Serving(_) => Ok(()),
-                State::Refused(reasons) => Err(reasons.join("; ")),
-            };
-            Check::optional(format!("model {name}"), outcome)
-        }));
+        let model = |name: &str, outcome| Check::optional(format!("model {name}"), outcome);
+        let serving = self.models.serving();
+        checks.extend(serving.map(|served| model(served.model.name.as_str(), Ok(()))));
+        let refused = self.models.refused();
+        checks.extend(refused.map(|refused| model(&refused.name, Err(refused.reasons.join("; ")))));
         Readiness::of(checks)
     }
 

@@ -8,12 +8,17 @@ use feature_defs::value::{Value, ValueType};
 
 use super::config::FallbackSettings;
 use super::load::{Loaded, Loader};
+use super::repository::Folders;
 use super::tensor::Outputs;
 use super::{Carried, Fallback, Model, ModelName, Served, Version, repository};
 
-/// Every model of the repository, by name.
+/// Every model of the repository.
 #[derive(Debug)]
-pub struct Models(BTreeMap<ModelName, (Option<Version>, State)>);
+pub struct Models {
+    by_name: BTreeMap<ModelName, (Option<Version>, State)>,
+    /// Folders that look like a model, but have a name that none can have.
+    strays: Vec<Refused>,
+}
 
 /// Whether a model serves.
 #[derive(Debug, Clone)]
@@ -27,8 +32,8 @@ pub enum State {
 /// A model that was refused, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The model.
-    pub name: ModelName,
+    /// The model's name, or that of a folder which is no model's.
+    pub name: String,
     /// Everything that is wrong with it.
     pub reasons: Vec<String>,
 }
@@ -46,11 +51,15 @@ impl Models {
     /// # Errors
     /// A sentence if the repository cannot be read or is empty.
     pub fn load(loader: &Loader<'_>, only: Option<&ModelName>) -> Result<Self, String> {
-        let mut wanted: BTreeSet<ModelName> = match only {
-            Some(name) => [name.clone()].into(),
-            None => repository::names(loader.dir())?.into_iter().collect(),
+        let folders = match only {
+            Some(name) => Folders {
+                models: vec![name.clone()],
+                strays: Vec::new(),
+            },
+            None => repository::folders(loader.dir())?,
         };
-        if wanted.is_empty() {
+        let mut wanted: BTreeSet<ModelName> = folders.models.into_iter().collect();
+        if wanted.is_empty() && folders.strays.is_empty() {
             return Err(format!(
                 "the model repository {} holds no model: a model is a folder with a model.toml",
                 loader.dir().display()
@@ -66,39 +75,49 @@ impl Models {
         let states = loaded
             .iter()
             .map(|(name, one)| (name.clone(), (one.version.clone(), state(one, &loaded))));
-        Ok(Self(states.collect()))
+        let stray = |(name, reason)| Refused {
+            name,
+            reasons: vec![reason],
+        };
+        Ok(Self {
+            by_name: states.collect(),
+            strays: folders.strays.into_iter().map(stray).collect(),
+        })
     }
 
     /// The state of this model.
     pub fn get(&self, name: &str) -> Option<(Option<&Version>, &State)> {
         let name: ModelName = name.parse().ok()?;
-        self.0.get(&name).map(|(version, state)| (version.as_ref(), state))
+        self.by_name
+            .get(&name)
+            .map(|(version, state)| (version.as_ref(), state))
     }
 
     /// All models, in order of names.
     pub fn iter(&self) -> impl Iterator<Item = (&ModelName, Option<&Version>, &State)> {
-        self.0
+        self.by_name
             .iter()
             .map(|(name, (version, state))| (name, version.as_ref(), state))
     }
 
     /// The models that serve.
     pub fn serving(&self) -> impl Iterator<Item = &Arc<Served>> {
-        self.0.values().filter_map(|(_, state)| match state {
+        self.by_name.values().filter_map(|(_, state)| match state {
             State::Serving(served) => Some(served),
             State::Refused(_) => None,
         })
     }
 
-    /// The models that don't.
+    /// The models that don't, and folders that cannot be a model.
     pub fn refused(&self) -> impl Iterator<Item = Refused> {
-        self.0.iter().filter_map(|(name, (_, state))| match state {
+        let models = self.by_name.iter().filter_map(|(name, (_, state))| match state {
             State::Serving(_) => None,
             State::Refused(reasons) => Some(Refused {
-                name: name.clone(),
+                name: name.to_string(),
                 reasons: reasons.clone(),
             }),
-        })
+        });
+        models.chain(self.strays.iter().cloned())
     }
 }
 

@@ -24,27 +24,39 @@ pub struct Files {
     pub digest: [u8; 32],
 }
 
-/// The names of the models in `dir`, in order: its folders that hold a `model.toml`. Folders whose names are no model's
-/// come as an error each.
+/// The folders in `dir` that hold a `model.toml`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Folders {
+    /// The names of models.
+    pub models: Vec<ModelName>,
+    /// Names that no model can have, and why.
+    pub strays: Vec<(String, String)>,
+}
+
+/// The models in `dir`, and what looks like one.
 ///
 /// # Errors
 /// A sentence if `dir` cannot be read.
-pub fn names(dir: &Path) -> Result<Vec<ModelName>, String> {
+pub fn folders(dir: &Path) -> Result<Folders, String> {
     let cannot = |e| format!("cannot read the model repository {}: {e}", dir.display());
-    let mut names = Vec::new();
+    let mut folders = Folders::default();
     for entry in fs::read_dir(dir).map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
         if !path.join("model.toml").is_file() {
             continue;
         }
         let text = path.file_name().unwrap_or_default().to_string_lossy();
-        names.push(
-            text.parse()
-                .map_err(|e| format!("model folder {}: {e}", path.display()))?,
-        );
+        match text.parse::<ModelName>() {
+            Ok(name) => folders.models.push(name),
+            Err(why) => folders.strays.push((
+                text.into_owned(),
+                format!("the folder's name cannot be a model's: {why}"),
+            )),
+        }
     }
-    names.sort();
-    Ok(names)
+    folders.models.sort();
+    folders.strays.sort();
+    Ok(folders)
 }
 
 /// Whether the repository in `dir` holds a model of this name.
@@ -173,7 +185,7 @@ mod tests {
     #[test]
     fn another_file_than_the_released_one_is_refused() {
         let dir = repository(&["1"], "");
-        assert_eq!(names(dir.path()).unwrap(), ["m".parse().unwrap()]);
+        assert_eq!(folders(dir.path()).unwrap().models, ["m".parse().unwrap()]);
         let message = read(dir.path(), &"m".parse().unwrap()).unwrap_err();
         assert!(message.contains("but version.toml says AB"), "{message}");
     }

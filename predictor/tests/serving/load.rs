@@ -140,6 +140,22 @@ async fn a_repository_without_any_good_model_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_a_model_keeps_no_other_from_serving() {
+    let bench = Bench::new()
+        .model("m", "linear", PATIENT, LINEAR)
+        .model("m (copy)", "linear", PATIENT, LINEAR);
+    let app = bench.app();
+    assert_eq!(app.models().serving().count(), 1);
+    let refused: Vec<_> = app.models().refused().map(|r| r.to_string()).collect();
+    assert!(
+        matches!(&refused[..], [one] if one.starts_with("model `m (copy)` is refused:\n  - the folder's name")),
+        "{refused:?}"
+    );
+    let ready = app.readiness().await;
+    assert!(ready.ready && ready.checks.iter().any(|c| c.name == "model m (copy)" && !c.ok));
+}
+
+#[tokio::test]
 async fn declared_output_shapes_are_not_trusted() {
     // `total` is declared as [1], and comes as [n].
     let version = LINEAR.replace("{ tensor = \"scores\", column = 1 }", "{ tensor = \"total\" }");

@@ -294,10 +294,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_the_limit_is_refused_at_once() {
+    async fn more_than_the_limit_is_refused_at_once_and_counted() {
+        let metrics = crate::telemetry::metrics_handle();
         let (status, response, json) = ask(app(0), request("POST", "/echo", "")).await;
         assert_eq!((status.as_u16(), json["code"].as_str()), (429, Some("overloaded")));
         assert_eq!(response.headers()["retry-after"], "1");
+        let counted = metrics.render();
+        assert!(
+            counted.contains(r#"larder_http_refused_total{code="overloaded"} 1"#),
+            "{counted}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,8 +109,8 @@ pub async fn predict(
         }
         // Own claims have landed: waiting for others cannot go round in a circle.
         for (key, waiter) in waiters {
-            if let Some((outputs, state)) = waiter.landed().await {
-                done.insert(key, (Ok(outputs), state));
+            if let Some(predicted) = waiter.landed().await {
+                done.insert(key, predicted);
             }
         }
         open.retain(|key, _| !done.contains_key(key));
@@ -136,8 +136,9 @@ async fn ask(
             // Between the look and the claim another may have landed: a claimed key is put into memory before that.
             Asked::Mine(claim) => match memory.entries.get(&key).await {
                 Some(outputs) => {
-                    done.insert(key, (Ok(outputs.clone()), CacheState::HitMemory));
-                    claim.land(outputs, CacheState::HitMemory);
+                    let predicted = (Ok(outputs), CacheState::HitMemory);
+                    done.insert(key, predicted.clone());
+                    claim.land(predicted);
                 }
                 None => claims.push(claim),
             },
@@ -165,15 +166,16 @@ async fn from_redis(
             None => rest.push(claim),
             Some(outputs) => {
                 memory.entries.insert(claim.key(), outputs.clone()).await;
-                done.insert(claim.key(), (Ok(outputs.clone()), CacheState::HitRedis));
-                claim.land(outputs, CacheState::HitRedis);
+                let predicted = (Ok(outputs), CacheState::HitRedis);
+                done.insert(claim.key(), predicted.clone());
+                claim.land(predicted);
             }
         }
     }
     rest
 }
 
-/// Lands what the model gave, and keeps it. Failures are not kept.
+/// Lands what the model gave, and keeps it. Failures go to those who wait already, and are not kept.
 async fn keep(
     asking: &Asking<'_>,
     memory: &Memory,
@@ -187,10 +189,9 @@ async fn keep(
             memory.entries.insert(claim.key(), outputs.clone()).await;
             fresh.push((claim.key(), outputs.clone()));
         }
-        done.insert(claim.key(), (answer.clone(), CacheState::Miss));
-        if let Ok(outputs) = answer {
-            claim.land(outputs, CacheState::Miss);
-        }
+        let predicted = (answer, CacheState::Miss);
+        done.insert(claim.key(), predicted.clone());
+        claim.land(predicted);
     }
     if let Some(redis) = redis {
         redis.put(&fresh, &asking.model.signature.outputs, memory.ttl, asking.now);

@@ -1,7 +1,8 @@
 //! One run for all who want the same prediction at the same time.
 //!
-//! Whoever asks first for a key holds its claim, and the others wait. A claim that is dropped without an answer (its
-//! request was cancelled, or the model failed) frees the key: one of those waiting takes over.
+//! Whoever asks first for a key holds its claim, and the others wait for what it gets, be it a prediction or the model's
+//! failure. A claim that is dropped without either (its request was cancelled, or no session was free) frees the key:
+//! one of those waiting takes over.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,11 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::answer::CacheState;
+use super::cache::Predicted;
 use super::cache_key::CacheKey;
-use crate::model::tensor::Outputs;
 
-type Landed = Option<(Outputs, CacheState)>;
+type Landed = Option<Predicted>;
 
 /// The predictions being made now.
 #[derive(Debug, Clone, Default)]
@@ -68,9 +68,9 @@ impl Claim {
         self.key
     }
 
-    /// Hands the prediction to all who wait.
-    pub(super) fn land(self, outputs: Outputs, state: CacheState) {
-        self.waiters.send_replace(Some((outputs, state)));
+    /// Hands the prediction, or the model's failure, to all who wait.
+    pub(super) fn land(self, predicted: Predicted) {
+        self.waiters.send_replace(Some(predicted));
     }
 }
 
@@ -81,7 +81,7 @@ impl Drop for Claim {
 }
 
 impl Waiter {
-    /// The claimant's prediction, or `None` if it gave up: ask again.
+    /// What the claimant got, or `None` if it gave up: ask again.
     pub(super) async fn landed(mut self) -> Landed {
         self.0
             .wait_for(Option::is_some)
@@ -96,14 +96,15 @@ mod tests {
     use feature_defs::value::Value;
 
     use super::*;
+    use crate::model::tensor::Outputs;
+    use crate::predict::answer::CacheState;
     use crate::predict::cache_key::tests_support::key;
 
     fn outputs() -> Outputs {
         Outputs([Value::Float32(0.5)].into())
     }
 
-    #[tokio::test]
-    async fn all_who_wait_get_the_claimants_answer() {
+    async fn all_who_wait_get(predicted: Predicted) {
         let flights = Flights::default();
         let Asked::Mine(claim) = flights.ask(key(1)) else {
             panic!("nobody else asked")
@@ -115,11 +116,17 @@ mod tests {
                 Asked::Mine(_) => panic!("it is claimed"),
             })
             .collect();
-        claim.land(outputs(), CacheState::Miss);
+        claim.land(predicted.clone());
         for waiter in waiters {
-            assert_eq!(waiter.await.unwrap(), Some((outputs(), CacheState::Miss)));
+            assert_eq!(waiter.await.unwrap().as_ref(), Some(&predicted));
         }
         assert!(matches!(flights.ask(key(1)), Asked::Mine(_)), "it has landed");
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_get_the_claimants_answer_or_failure() {
+        all_who_wait_get((Ok(outputs()), CacheState::Miss)).await;
+        all_who_wait_get((Err("the model failed".to_owned()), CacheState::Miss)).await;
     }
 
     #[tokio::test]

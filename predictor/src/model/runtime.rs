@@ -18,6 +18,8 @@ use super::tensor::{InputRow, Outputs, outputs, tensors};
 /// A run expected to take longer than this leaves the worker, which has other requests to serve; a shorter one stays,
 /// since the hop to another thread costs more.
 const INLINE_LIMIT: Duration = Duration::from_millis(1);
+/// A larger batch leaves the worker whatever it is expected to take: the expectation comes from batches of a few rows.
+const INLINE_ROWS: usize = 32;
 /// Requests that may wait for a session, for each session there is. One more is refused at once.
 const WAITING_PER_SESSION: usize = 64;
 
@@ -101,6 +103,9 @@ pub enum RunError {
     /// As many requests wait for a session as may.
     #[error("as many requests wait for the model as may")]
     Overloaded,
+    /// The deadline passed, or nobody waits any more, before all rows had an answer.
+    #[error("the run was ended early")]
+    Ended,
     /// The model failed, or gave something else than one value a row.
     #[error("{0}")]
     Failed(String),
@@ -151,9 +156,9 @@ impl Sessions {
     /// A sentence if the model fails, or gives something else than one value a row.
     pub fn warm_up(&self, signature: &Signature, row: &InputRow) -> Result<(), String> {
         let mut sessions = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let control = Control::new()?;
+        let control = Control::until(None)?;
         let mut cost = Cost {
-            run: Duration::MAX,
+            run: Duration::ZERO,
             row: Duration::ZERO,
         };
         for session in sessions.iter_mut() {
@@ -164,30 +169,36 @@ impl Sessions {
                     .map(|_| started.elapsed())
                     .map_err(|e| format!("warming up with {rows} row(s): {e}"))
             };
+            // The first may pay for something that happens once.
             time(1)?;
             let three = time(3)?;
             let one = time(1)?;
-            // The smaller of two: the first may have paid for something that happens once.
-            cost.run = cost.run.min(one);
-            cost.row = three.saturating_sub(one) / 2;
+            // The most that was seen: to leave the worker in vain costs a little, to hold it up costs others.
+            cost.run = cost.run.max(one);
+            cost.row = cost.row.max(three.saturating_sub(one) / 2);
         }
         drop(sessions);
         self.cost.get_or_init(|| cost);
         Ok(())
     }
 
-    /// Runs a batch. When the model fails on it, the rows it does not fail on are found by halving. Dropping the future
-    /// ends the run.
+    /// Runs a batch. When the model fails on it, the rows it does not fail on are found by halving, `until` the deadline
+    /// at most. Dropping the future ends the run.
     ///
     /// # Errors
-    /// [`RunError::Overloaded`] without having done anything.
-    pub async fn run(self: &Arc<Self>, signature: &Arc<Signature>, rows: Vec<InputRow>) -> Result<Ran, RunError> {
+    /// [`RunError`]; after [`RunError::Overloaded`] nothing was done.
+    pub async fn run(
+        self: &Arc<Self>,
+        signature: &Arc<Signature>,
+        rows: Vec<InputRow>,
+        until: Instant,
+    ) -> Result<Ran, RunError> {
         let started = Instant::now();
         let permit = self.permit().await?;
         let waited = started.elapsed();
         let started = Instant::now();
-        let control = Control::new().map_err(RunError::Failed)?;
-        let rows = if self.expected(rows.len()) <= INLINE_LIMIT {
+        let control = Control::until(Some(until)).map_err(RunError::Failed)?;
+        let rows = if rows.len() <= INLINE_ROWS && self.expected(rows.len()) <= INLINE_LIMIT {
             self.run_here(signature, &rows, &control, permit)
         } else {
             let _ends_with_us = EndOnDrop(Arc::clone(&control));
@@ -197,7 +208,7 @@ impl Sessions {
                 .map_err(|e| RunError::Failed(format!("the run ended early: {e}")))?
         };
         Ok(Ran {
-            rows,
+            rows: rows?,
             waited,
             ran: started.elapsed(),
         })
@@ -209,7 +220,7 @@ impl Sessions {
         rows: &[InputRow],
         control: &Control,
         permit: OwnedSemaphorePermit,
-    ) -> Vec<Result<Outputs, String>> {
+    ) -> Result<Vec<Result<Outputs, String>>, RunError> {
         let mut lent = Lent::take(&self.idle);
         let session = lent
             .session
@@ -217,10 +228,10 @@ impl Sessions {
             .expect("a session for every permit: loans end before permits do");
         let rows: Vec<&InputRow> = rows.iter().collect();
         let mut answers = Vec::with_capacity(rows.len());
-        run_or_halve(session, signature, &rows, control, &mut answers);
+        let outcome = run_or_halve(session, signature, &rows, control, &mut answers);
         drop(lent);
         drop(permit);
-        answers
+        outcome.map(|()| answers)
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, RunError> {
@@ -283,15 +294,21 @@ impl Drop for Waiting<'_> {
 struct Control {
     options: RunOptions<NoSelectedOutputs>,
     ended: AtomicBool,
+    until: Option<Instant>,
 }
 
 impl Control {
-    fn new() -> Result<Arc<Self>, String> {
+    fn until(until: Option<Instant>) -> Result<Arc<Self>, String> {
         let options = RunOptions::new().map_err(|e| e.to_string())?;
         Ok(Arc::new(Self {
             options,
             ended: AtomicBool::new(false),
+            until,
         }))
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended.load(Ordering::Acquire) || self.until.is_some_and(|until| Instant::now() >= until)
     }
 }
 
@@ -312,19 +329,18 @@ fn run_or_halve(
     rows: &[&InputRow],
     control: &Control,
     answers: &mut Vec<Result<Outputs, String>>,
-) {
+) -> Result<(), RunError> {
     match run(session, signature, rows, &control.options) {
         Ok(outputs) => answers.extend(outputs.into_iter().map(Ok)),
-        // Nobody waits for the answers of a run that was ended early.
-        Err(reason) if rows.len() < 2 || control.ended.load(Ordering::Acquire) => {
-            answers.extend(rows.iter().map(|_| Err(reason.clone())))
-        }
+        Err(_) if control.is_over() => return Err(RunError::Ended),
+        Err(reason) if rows.len() < 2 => answers.push(Err(reason)),
         Err(_) => {
             let (head, tail) = rows.split_at(rows.len() / 2);
-            run_or_halve(session, signature, head, control, answers);
-            run_or_halve(session, signature, tail, control, answers);
+            run_or_halve(session, signature, head, control, answers)?;
+            run_or_halve(session, signature, tail, control, answers)?;
         }
     }
+    Ok(())
 }
 
 fn run(

@@ -74,7 +74,7 @@ pub struct Asking<'a> {
 /// run, runs as one batch.
 ///
 /// # Errors
-/// Only [`RunError::Overloaded`].
+/// [`RunError`]: no row was predicted.
 pub async fn predict(
     asking: &Asking<'_>,
     rows: Vec<InputRow>,
@@ -203,7 +203,11 @@ async fn run(
     rows: Vec<InputRow>,
     stages: &mut Stages,
 ) -> Result<Vec<Result<Outputs, String>>, RunError> {
-    let ran = asking.model.sessions.run(&asking.model.signature, rows).await?;
+    let ran = asking
+        .model
+        .sessions
+        .run(&asking.model.signature, rows, asking.budget.deadline())
+        .await?;
     Stages::add(&mut stages.queue, ran.waited);
     Stages::add(&mut stages.model_run, ran.ran);
     Ok(ran.rows)

@@ -64,16 +64,12 @@ impl App {
         let served = self.find(&asked).inspect_err(|_| meters::unknown_model())?;
         let model = &served.model;
         let budget = Budget::start(model.deadline);
-        let late = || PredictError::DeadlineExceeded {
-            model: model.name.clone(),
-            deadline: model.deadline,
-        };
         let outcome = tokio::time::timeout_at(budget.deadline().into(), self.answer(&served, asked, budget)).await;
         // Work that does not wait is not interrupted by the timeout, but an answer after the deadline is no answer.
         let outcome = match outcome {
-            Ok(Ok(_)) if budget.is_over() => Err(late()),
+            Ok(Ok(_)) if budget.is_over() => Err(late(model)),
             Ok(outcome) => outcome,
-            Err(_) => Err(late()),
+            Err(_) => Err(late(model)),
         };
         match &outcome {
             Ok(answer) => model.meters.answered(&answer.stages, answer.rows.len()),
@@ -133,6 +129,13 @@ impl App {
         ask_models(served, &mut planned, (now, budget), &mut stages).await?;
         stages.total = budget.elapsed();
         Ok(assemble_answer(model, request, &stored, planned, (now, stages)))
+    }
+}
+
+fn late(model: &Model) -> PredictError {
+    PredictError::DeadlineExceeded {
+        model: model.name.clone(),
+        deadline: model.deadline,
     }
 }
 
@@ -241,6 +244,7 @@ async fn ask_models(
             .await
             .map_err(|e| match e {
                 RunError::Overloaded => PredictError::Overloaded(served.model.name.clone()),
+                RunError::Ended => late(&served.model),
                 RunError::Failed(cause) => PredictError::Internal(cause),
             })?;
         let mut failed = 0;

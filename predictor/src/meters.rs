@@ -1,5 +1,7 @@
 //! What is measured of a model, with its handles looked up once: names and labels of all metrics stand here.
 
+use std::time::Duration;
+
 use feature_defs::definitions::Service;
 use feature_defs::serving::{Status, StoredRow};
 use feature_defs::time::Timestamp;
@@ -28,6 +30,8 @@ const REASONS: [Degraded; 4] = [
     Degraded::FallbackOutput,
 ];
 
+const FAULTS: [Fault; 3] = [Fault::Client, Fault::Model, Fault::Infrastructure];
+
 /// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -37,6 +41,16 @@ pub enum Fault {
     Model,
     /// The store's, the machine's or ours: overload and missed deadlines too.
     Infrastructure,
+}
+
+impl Fault {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Model => "model",
+            Self::Infrastructure => "infrastructure",
+        }
+    }
 }
 
 /// The handles of one model.
@@ -88,9 +102,7 @@ impl Meters {
             degraded: REASONS.map(|reason| {
                 counter!("larder_prediction_degraded_rows_total", "model" => model.clone(), "reason" => reason.name())
             }),
-            errors: ["client", "model", "infrastructure"].map(|class| {
-                counter!("larder_prediction_errors_total", "model" => model.clone(), "class" => class)
-            }),
+            errors: FAULTS.map(|fault| errors(model.clone(), fault)),
             views: service.joins.iter().map(|join| view(join.view.name.as_str())).collect(),
         }
     }
@@ -127,12 +139,13 @@ impl Meters {
 
     /// A request, or a row of one, failed.
     pub fn failed(&self, fault: Fault) {
-        self.errors[match fault {
-            Fault::Client => 0,
-            Fault::Model => 1,
-            Fault::Infrastructure => 2,
-        }]
-        .increment(1);
+        self.errors[fault as usize].increment(1);
+    }
+
+    /// A request was not answered: whose fault it is, and how long that took.
+    pub fn unanswered(&self, fault: Fault, took: Duration) {
+        self.total.record(took);
+        self.failed(fault);
     }
 
     /// The views of a row were read, one a join of the service.
@@ -149,7 +162,12 @@ impl Meters {
     }
 }
 
-/// A request failed before its model was known.
-pub(crate) fn unknown_model() {
-    counter!("larder_prediction_errors_total", "model" => "unknown", "class" => "client").increment(1);
+/// A request was not answered since its model, or the version it asked for, does not serve; `None` if there is no such
+/// model: what callers make up must not become a label.
+pub(crate) fn not_served(model: Option<&ModelName>, fault: Fault) {
+    errors(model.map_or("unknown", ModelName::as_str).to_owned(), fault).increment(1);
+}
+
+fn errors(model: String, fault: Fault) -> Counter {
+    counter!("larder_prediction_errors_total", "model" => model, "class" => fault.name())
 }

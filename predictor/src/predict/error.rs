@@ -152,6 +152,18 @@ impl From<Problem> for PredictError {
 }
 
 impl PredictError {
+    /// The model that it is about, if that is in the repository and is said.
+    pub(crate) fn model(&self) -> Option<&ModelName> {
+        match self {
+            Self::UnknownVersion { model, .. }
+            | Self::NotLoaded(model)
+            | Self::FeaturesUnavailable(model)
+            | Self::Overloaded(model)
+            | Self::DeadlineExceeded { model, .. } => Some(model),
+            Self::UnknownModel { .. } | Self::InvalidJson(_) | Self::InvalidRequest(_) | Self::Internal(_) => None,
+        }
+    }
+
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {

@@ -61,7 +61,9 @@ impl App {
     /// # Errors
     /// [`PredictError`]: no row was answered.
     pub async fn predict(&self, asked: Asked<'_>) -> Result<Answer, PredictError> {
-        let served = self.find(&asked).inspect_err(|_| meters::unknown_model())?;
+        let served = self
+            .find(&asked)
+            .inspect_err(|error| meters::not_served(error.model(), error.fault()))?;
         let model = &served.model;
         let budget = Budget::start(model.deadline);
         let outcome = tokio::time::timeout_at(budget.deadline().into(), self.answer(&served, asked, budget)).await;
@@ -73,7 +75,7 @@ impl App {
         };
         match &outcome {
             Ok(answer) => model.meters.answered(&answer.stages, answer.rows.len()),
-            Err(error) => model.meters.failed(error.fault()),
+            Err(error) => model.meters.unanswered(error.fault(), budget.elapsed()),
         }
         outcome
     }

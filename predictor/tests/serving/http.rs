@@ -173,7 +173,15 @@ async fn models_say_what_they_take_or_why_they_are_refused() {
 
 #[tokio::test]
 async fn metrics_tell_stages_rows_and_errors() {
-    let app = Bench::new().model("measured", "picky", PATIENT, NUMBER).app();
+    let app = Bench::new()
+        .model("measured", "picky", PATIENT, NUMBER)
+        .model("unloaded", "picky", PATIENT, LINEAR)
+        .model("late", "slow", "deadline = \"1ms\"", NUMBER)
+        .app();
+    for path in ["measured/versions/9", "unloaded", "nobody", "late"] {
+        let path = format!("/v1/models/{path}:predict");
+        call(&app, "POST", &path, r#"{"instances":[{"x":1}]}"#).await;
+    }
     call(
         &app,
         "POST",
@@ -189,7 +197,11 @@ async fn metrics_tell_stages_rows_and_errors() {
         r#"larder_prediction_model_run_seconds_count{model="measured"} 1"#,
         r#"larder_prediction_rows_total{model="measured"} 2"#,
         r#"larder_prediction_cache_rows_total{model="measured",state="miss"} 2"#,
-        r#"larder_prediction_errors_total{model="measured",class="client"} 1"#,
+        r#"larder_prediction_errors_total{model="measured",class="client"} 2"#,
+        r#"larder_prediction_errors_total{model="unloaded",class="infrastructure"} 1"#,
+        r#"larder_prediction_errors_total{model="unknown",class="client"}"#,
+        r#"larder_prediction_errors_total{model="late",class="infrastructure"} 1"#,
+        r#"larder_prediction_seconds_count{model="late"} 1"#,
         r#"larder_prediction_errors_total{model="measured",class="model"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");

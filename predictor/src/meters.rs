@@ -156,7 +156,7 @@ impl Meters {
             }
             if let Some(event) = row.event {
                 #[expect(clippy::cast_precision_loss, reason = "an age of centuries may be a microsecond off")]
-                view.age.set(now.micros_since(event) as f64 / 1e6);
+                view.age.set(now.micros_since(event).max(0) as f64 / 1e6);
             }
         }
     }

@@ -332,7 +332,8 @@ fn status(row: &StoredRow, now: Timestamp) -> RowStatus {
     RowStatus {
         status: row.status,
         event_timestamp: row.event,
-        age_ms: row.event.map(|event| now.micros_since(event).div_euclid(1_000)),
+        // An event may be a little ahead of this machine's clock: it has no age yet.
+        age_ms: row.event.map(|event| now.micros_since(event).max(0) / 1_000),
     }
 }
 

@@ -63,6 +63,16 @@ async fn stored_request_and_derived_features_meet_in_one_tensor() {
 }
 
 #[tokio::test]
+async fn a_row_a_little_ahead_of_the_clock_has_no_age_yet() {
+    let bench = Bench::new().model("m", "linear", PATIENT, LINEAR);
+    bench.row("UA", 0, Some(0.25), Some(3)).await;
+    let second = feature_defs::time::Span::from_secs(1);
+    bench.clock.set(crate::bench::now().minus(second));
+    let answer = predict(&bench.app(), "m", json!([{ "carrier": "UA", "minute": 7 }])).await;
+    assert_eq!(answer["rows"][0]["features"]["ops"]["age_ms"], 0, "{answer}");
+}
+
+#[tokio::test]
 async fn each_input_has_a_tensor_of_its_own_type() {
     let outputs = "inputs = \"each\"\noutputs = { y = { tensor = \"y\" }, name = { tensor = \"name\" }, known = { tensor = \"known\" } }\n";
     let version = format!("feature_service = \"typed\"\n{outputs}");

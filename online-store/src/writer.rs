@@ -368,3 +368,28 @@ fn seconds_and_micros(at: Timestamp) -> (String, String) {
         at.as_micros().rem_euclid(SECOND).to_string(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use feature_defs::codec::{AS_OF_OFFSET, Body, EVENT_OFFSET, Schema, encode};
+
+    use super::*;
+
+    #[test]
+    fn the_script_knows_a_header_as_the_codec_does() {
+        let zero = Timestamp::from_micros(0);
+        let header = Header {
+            event: zero,
+            created: None,
+            as_of: zero,
+        };
+        let mut blob = Vec::new();
+        encode(&Schema::new(Vec::new()), header, &Body::Tombstone, &mut blob);
+        let text = WRITE_IF_NEWER.text;
+        let constants = format!("local FORMAT, HEADER_LENGTH = {}, {}\n", blob[0], blob.len());
+        assert!(text.contains(&constants), "{constants}");
+        // After the format byte: what is skipped to the event timestamp, and to the as-of.
+        assert!(text.contains(&format!("'>B{}I4I4I4I4'", "x".repeat(EVENT_OFFSET - 1))));
+        assert!(text.contains(&format!("string.rep('x', {})", AS_OF_OFFSET - 1)));
+    }
+}

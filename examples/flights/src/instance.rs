@@ -60,7 +60,7 @@ pub enum Moment {
     /// The prediction's own: features are as fresh as can be.
     Exact,
     /// The full hour before it: features are as an hourly materialization leaves them. `prediction_time` stays.
-    HourBefore,
+    FullHour,
 }
 
 /// Writes one CSV row for each flight of `range` that arrived: the moment, the instance, and what came of it. Returns the
@@ -110,7 +110,7 @@ impl Moment {
     const fn of(self, moment: Timestamp) -> Timestamp {
         match self {
             Self::Exact => moment,
-            Self::HourBefore => Timestamp::from_micros(moment.as_micros() - moment.as_micros().rem_euclid(HOUR_MICROS)),
+            Self::FullHour => Timestamp::from_micros(moment.as_micros() - moment.as_micros().rem_euclid(HOUR_MICROS)),
         }
     }
 }

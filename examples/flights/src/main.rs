@@ -171,7 +171,7 @@ fn labels(dataset: &Dataset, arguments: &LabelsArguments) -> Result<()> {
         hourly,
         ref out,
     } = arguments;
-    let moment = if hourly { Moment::HourBefore } else { Moment::Exact };
+    let moment = if hourly { Moment::FullHour } else { Moment::Exact };
     let file = File::create(out).with_context(|| format!("creating {}", out.display()))?;
     let mut file = BufWriter::new(file);
     let rows = write_labels(dataset, LabelRange { from, until }, moment, Shift::NONE, &mut file)?;

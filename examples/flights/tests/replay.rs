@@ -148,7 +148,7 @@ fn labels_name_what_a_request_names() {
     );
 
     let mut hourly = Vec::new();
-    write_labels(&DATA, range, Moment::HourBefore, Shift::NONE, &mut hourly).unwrap();
+    write_labels(&DATA, range, Moment::FullHour, Shift::NONE, &mut hourly).unwrap();
     for (line, exact) in csv::Reader::from_reader(hourly.as_slice())
         .records()
         .map(Result::unwrap)

@@ -135,7 +135,7 @@ async fn offline_hourly(stand: &Stand, (from, until): (Timestamp, Timestamp)) ->
     write_labels(
         stand.replay.dataset(),
         range,
-        Moment::HourBefore,
+        Moment::FullHour,
         Shift::NONE,
         &mut labels,
     )

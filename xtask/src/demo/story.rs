@@ -73,7 +73,7 @@ pub(super) fn to_try(predictor: &Server, server: &Server, flight: &Flight) -> St
             predictor.curl(PREDICT, &flight.body),
         ),
         (
-            "Every input of it, where it came from, how old it is:",
+            "Every input of it, its status and where it came from:",
             predictor.curl(EXPLAIN, &flight.body),
         ),
         ("What is served:", format!("curl -s {}", predictor.url("/v1/models"))),

@@ -4,4 +4,5 @@ pub mod error;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
+pub mod secret;
 pub mod telemetry;

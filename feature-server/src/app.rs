@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_defs::definitions::{Definitions, View};
+use feature_defs::definitions::{Definitions, Service, View};
 use feature_defs::time::{Clock, Timestamp};
 use online_store::{OnlineStore, OnlineWriter, RedisUrl, StoreError};
 use sqlx::postgres::PgPool;
@@ -88,13 +88,18 @@ impl App {
     pub fn view(&self, name: &str) -> Result<&Arc<View>, UnknownView> {
         self.definitions.view(name).ok_or_else(|| UnknownView {
             name: name.to_owned(),
-            known: self
-                .definitions
-                .views
-                .iter()
-                .map(|v| v.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
+            known: listed(self.definitions.views.iter().map(|view| view.name.as_str())),
+        })
+    }
+
+    /// The feature service of this name.
+    ///
+    /// # Errors
+    /// A sentence that names the services there are.
+    pub fn service(&self, name: &str) -> Result<&Arc<Service>, UnknownService> {
+        self.definitions.service(name).ok_or_else(|| UnknownService {
+            name: name.to_owned(),
+            known: listed(self.definitions.services.iter().map(|service| service.name.as_str())),
         })
     }
 
@@ -123,8 +128,20 @@ impl App {
     pub(crate) async fn now_of_any(&self) -> Result<Timestamp, DatabaseError> {
         match tokio::time::timeout(SOURCE_CLOCK_WITHIN, self.now()).await {
             Ok(Ok(now)) => Ok(now),
+            // The metadata database's clock stands in for what is only shown: the ages in a status, and the moment of a
+            // failed run's record. What a run computes is always as of the source's own clock.
             Ok(Err(_)) | Err(_) => self.store.now().await,
         }
+    }
+
+    /// Connects once to the database of the records, outside the pool: see [`DatabaseUrl::reach`].
+    pub(crate) async fn reach_store(&self) -> Result<(), DatabaseError> {
+        self.store.url().reach().await
+    }
+
+    /// Connects once to the source database, outside the pool: see [`DatabaseUrl::reach`].
+    pub(crate) async fn reach_source(&self) -> Result<(), DatabaseError> {
+        self.source_url.reach().await
     }
 
     /// That the source database answers.
@@ -178,10 +195,22 @@ impl App {
     }
 }
 
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// A name that no view has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no view `{name}`; there are: {known}")]
 pub struct UnknownView {
+    name: String,
+    known: String,
+}
+
+/// A name that no feature service has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no feature service `{name}`; there are: {known}")]
+pub struct UnknownService {
     name: String,
     known: String,
 }

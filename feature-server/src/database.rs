@@ -39,7 +39,7 @@ pub enum DatabaseError {
         reason: String,
     },
     /// It answered with an error.
-    #[error("the database {url} failed: {reason}")]
+    #[error("the database {url} failed: {reason}; check what its user may do there, and look in the log of Postgres")]
     Query {
         /// Without password.
         url: String,
@@ -126,6 +126,18 @@ impl DatabaseUrl {
         }
     }
 
+    /// Connects once and leaves. A pool tries again until its time is up, and then no longer knows why it could not: a
+    /// command, whose user waits, learns the cause here, and at once.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Connect`].
+    pub(crate) async fn reach(&self) -> Result<(), DatabaseError> {
+        let connection = self.connect().await?;
+        // It answered, which was the question.
+        let _closed = connection.close().await;
+        Ok(())
+    }
+
     /// A pool that connects when it is first used.
     pub fn pool(&self, connections: u32) -> PgPool {
         PgPoolOptions::new()
@@ -149,9 +161,8 @@ impl DatabaseUrl {
     /// What a failure of this database means, in words for its operator.
     pub fn error(&self, error: &sqlx::Error) -> DatabaseError {
         match error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-                self.connect_error(error.to_string())
-            }
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed => self.connect_error(error.to_string()),
+            sqlx::Error::PoolTimedOut => self.connect_error("no connection came about, or free, in time".to_owned()),
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 // No such database, role or password; too many connections; starting up.
                 Some("3D000" | "28000" | "28P01" | "53300" | "57P03") => {

@@ -19,7 +19,7 @@ mod store;
 mod testing;
 mod training;
 
-pub use app::{App, DatabaseCheck, Settings, Time, UnknownView};
+pub use app::{App, DatabaseCheck, Settings, Time, UnknownService, UnknownView};
 pub use database::{DatabaseError, DatabaseUrl, InvalidDatabaseUrl};
 pub use freshness::{Freshness, ViewStatus};
 pub use materialize::{Mode, RunError, RunSummary};

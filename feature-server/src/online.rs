@@ -13,7 +13,7 @@ use feature_defs::value::{Value, ValueType, WrongType};
 use online_store::{Lookup, StoreError};
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::{App, UnknownService};
 use crate::database::DatabaseError;
 
 /// How long Redis may take.
@@ -40,8 +40,8 @@ pub struct FeatureValue {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum GetError {
-    #[error("there is no feature service `{name}`; there are: {known}")]
-    NoService { name: String, known: String },
+    #[error(transparent)]
+    UnknownService(#[from] UnknownService),
     #[error("{}", .0.join("; "))]
     Values(Vec<String>),
     #[error(transparent)]
@@ -55,18 +55,9 @@ impl App {
     /// is null; a join key must be given.
     ///
     /// # Errors
-    /// Unknown, missing and mistyped names, all of them; or a store that cannot be read.
+    /// Unknown, missing, repeated and mistyped names, all of them; or a store that cannot be read.
     pub async fn get(&self, service: &str, values: &[(String, String)]) -> Result<Vec<FeatureValue>, GetError> {
-        let service = self.definitions().service(service).ok_or_else(|| GetError::NoService {
-            name: service.to_owned(),
-            known: self
-                .definitions()
-                .services
-                .iter()
-                .map(|s| s.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
+        let service = self.service(service)?;
         let (keys, request) = parse(service, values).map_err(GetError::Values)?;
         let now = self.now().await?;
         let entities: Vec<_> = service.joins.iter().map(|join| join.entity_key(&keys)).collect();
@@ -125,6 +116,11 @@ fn parse(service: &Service, values: &[(String, String)]) -> Result<Parsed, Vec<S
             "`{name}` is neither a join key nor a request feature; there are: {}",
             known.join(", ")
         ));
+    }
+    for name in &known {
+        if values.iter().filter(|(given, _)| given == name).count() > 1 {
+            problems.push(format!("`{name}` is given twice: give it once"));
+        }
     }
     let mut read = |name: &str, value_type: ValueType| -> Option<Value> {
         let (_, text) = values.iter().find(|(given, _)| given == name)?;

@@ -135,17 +135,57 @@ async fn a_session_from_migrate_to_get() {
 #[tokio::test]
 async fn mistakes_of_the_caller_exit_2_and_name_what_there_is() {
     let place = Place::new().await;
+    let unwritten = place.path("train.csv");
     for (arguments, expected) in [
         (&["materialize", "nonsense"][..], "newest"),
         (&["get", "nonsense"], "delay"),
         (&["get", "delay"], "carrier"),
         (&["get", "delay", "carrier=UA", "colour=red"], "colour"),
+        (
+            &["get", "delay", "carrier=UA", "carrier=AA"],
+            "`carrier` is given twice",
+        ),
+        (
+            &[
+                "training-set",
+                "nonsense",
+                "--entities",
+                "/dev/null",
+                "--out",
+                &unwritten,
+            ],
+            "delay",
+        ),
         (&["materialize", "--as-of", "yesterday"], "RFC 3339"),
         (&["frobnicate"], "Usage"),
     ] {
         let (code, _, error) = place.run(arguments);
         assert!(code == 2 && error.contains(expected), "{arguments:?}: {code} {error}");
     }
+}
+
+#[tokio::test]
+async fn flags_are_set_by_variables_too() {
+    let place = Place::new().await;
+    for (value, json) in [
+        ("1", true),
+        ("true", true),
+        ("yes", true),
+        ("0", false),
+        ("false", false),
+    ] {
+        let (code, out, error) = answer(place.command(&["check"]).env("LARDER_JSON", value).output().unwrap());
+        assert_eq!((code, out.starts_with('{')), (0, json), "{value}: {out} {error}");
+    }
+    let database = place.command(&["check"]).env("LARDER_CHECK_DATABASE", "1").output();
+    let (code, out, _) = answer(database.unwrap());
+    assert!(code == 0 && out.contains("the database fits"), "{out}");
+    let incremental = place
+        .command(&["materialize", "nonsense"])
+        .env("LARDER_INCREMENTAL", "1")
+        .output();
+    let (code, _, error) = answer(incremental.unwrap());
+    assert!(code == 2 && error.contains("newest"), "{error}");
 }
 
 #[tokio::test]
@@ -179,6 +219,14 @@ async fn stores_that_are_away_are_named_without_their_passwords() {
         code == 1 && error.contains("postgres://ann@127.0.0.1:1/shop") && !error.contains("s3cret"),
         "{error}"
     );
+    for arguments in [&["status"][..], &["materialize"], &["get", "delay", "carrier=UA"]] {
+        let away = "postgres://ann:s3cret@127.0.0.1:1/shop";
+        let (code, _, error) = answer(place.command(arguments).env("DATABASE_URL", away).output().unwrap());
+        assert!(
+            code == 1 && error.contains("refused") && !error.contains("s3cret"),
+            "{error}"
+        );
+    }
     let (code, _, error) = answer(
         place
             .command(&["materialize"])
@@ -274,6 +322,11 @@ async fn serve_runs_schedules_answers_and_stops_when_told() {
     let (status, error) = get("/v1/views/nonsense").await.unwrap();
     assert!(
         status == 404 && error.contains("unknown_view") && error.contains("newest"),
+        "{error}"
+    );
+    let (status, error) = get("/v1/views/%FF").await.unwrap();
+    assert!(
+        status == 400 && error.contains("\"code\":\"invalid_path\"") && error.contains("request_id"),
         "{error}"
     );
     for bad in ["/v1/runs?limit=0", "/v1/runs?limit=x", "/v1/runs?colour=red"] {

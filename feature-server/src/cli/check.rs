@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use feature_defs::definitions::Definitions;
 use serde_json::json;
 
@@ -12,10 +13,10 @@ use crate::app::{App, Time};
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Also compare with the database: columns, types and indexes
-    #[arg(long, env = "LARDER_CHECK_DATABASE")]
+    #[arg(long, env = "LARDER_CHECK_DATABASE", value_parser = BoolishValueParser::new())]
     database: bool,
     /// Print JSON
-    #[arg(long, env = "LARDER_JSON")]
+    #[arg(long, env = "LARDER_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::table::{span, table};
 use super::{Places, print_json, wrong_usage};
@@ -16,7 +17,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "KEY=VALUE", value_parser = pair)]
     values: Vec<(String, String)>,
     /// Print JSON
-    #[arg(long, env = "LARDER_JSON")]
+    #[arg(long, env = "LARDER_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 
@@ -29,6 +30,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let app = places.app()?;
+    app.reach_source().await?;
     match app.get(&arguments.service, &arguments.values).await {
         Ok(features) => {
             if arguments.json {
@@ -38,7 +40,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(error @ (GetError::NoService { .. } | GetError::Values(_))) => Ok(wrong_usage(&error)),
+        Err(error @ (GetError::UnknownService(_) | GetError::Values(_))) => Ok(wrong_usage(&error)),
         Err(error) => Err(error.into()),
     }
 }

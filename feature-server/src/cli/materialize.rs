@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::table::{span, table};
 use super::time::When;
@@ -16,13 +17,13 @@ pub(super) struct Arguments {
     #[arg(value_name = "VIEW")]
     views: Vec<String>,
     /// Compute only what may have changed since the last run
-    #[arg(long, env = "LARDER_INCREMENTAL")]
+    #[arg(long, env = "LARDER_INCREMENTAL", value_parser = BoolishValueParser::new())]
     incremental: bool,
     /// The moment to compute values of: RFC 3339, or how long ago, such as -7d [default: now]
     #[arg(long, env = "LARDER_AS_OF", value_name = "T", allow_hyphen_values = true)]
     as_of: Option<When>,
     /// Print JSON
-    #[arg(long, env = "LARDER_JSON")]
+    #[arg(long, env = "LARDER_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 
@@ -38,6 +39,8 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     if views.is_empty() {
         views = app.definitions().views.iter().map(|view| view.name.as_str()).collect();
     }
+    app.reach_store().await?;
+    app.reach_source().await?;
     let as_of = match arguments.as_of {
         Some(when) => Some(when.resolve(app.now().await?)),
         None => None,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use feature_defs::definitions::{self, Definitions};
+use service::secret::Secret;
 use service::telemetry::{self, LogArgs};
 
 use crate::app::{App, Settings, Time};
@@ -33,7 +34,7 @@ pub struct Cli {
     command: Command,
 }
 
-/// Where definitions and stores are. Not `Debug`: URLs hold passwords.
+/// Where definitions and stores are.
 #[derive(Args)]
 struct Places {
     /// Directory of the feature definitions (TOML, and the SQL files they name)
@@ -53,7 +54,10 @@ struct Places {
         hide_env_values = true,
         global = true
     )]
-    database_url: Option<String>,
+    database_url: Option<Secret>,
+    /// What other programs call it
+    #[arg(long, env = "DATABASE_URL", hide = true, hide_env_values = true, global = true)]
+    plain_database_url: Option<Secret>,
     /// Postgres that features are read from, if that is another: a replica
     #[arg(
         long,
@@ -62,7 +66,7 @@ struct Places {
         hide_env_values = true,
         global = true
     )]
-    source_database_url: Option<String>,
+    source_database_url: Option<Secret>,
     /// Redis that features are written to; REDIS_URL is understood too [default: redis://127.0.0.1:6379]
     #[arg(
         long,
@@ -71,7 +75,10 @@ struct Places {
         hide_env_values = true,
         global = true
     )]
-    redis_url: Option<String>,
+    redis_url: Option<Secret>,
+    /// What other programs call it
+    #[arg(long, env = "REDIS_URL", hide = true, hide_env_values = true, global = true)]
+    plain_redis_url: Option<Secret>,
 }
 
 #[derive(Subcommand)]
@@ -118,22 +125,24 @@ impl Places {
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {
-        let database = self
+        let Secret(database) = self
             .database_url
-            .clone()
-            .or_else(|| std::env::var("DATABASE_URL").ok())
+            .as_ref()
+            .or(self.plain_database_url.as_ref())
             .context(
                 "which database? Set DATABASE_URL, or --database-url, to postgres://user:password@host:port/database",
             )?;
-        let redis = self
-            .redis_url
-            .clone()
-            .or_else(|| std::env::var("REDIS_URL").ok())
-            .unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
+        let source = self.source_database_url.as_ref().map(|Secret(url)| url.parse());
+        let redis = self.redis_url.as_ref().or(self.plain_redis_url.as_ref());
+        let redis = redis.map_or("redis://127.0.0.1:6379", |Secret(url)| url.as_str());
         Ok(Settings {
-            database: database.parse()?,
-            source_database: self.source_database_url.as_ref().map(|url| url.parse()).transpose()?,
-            redis: redis.parse()?,
+            database: database
+                .parse()
+                .context("--database-url (LARDER_DATABASE_URL, DATABASE_URL)")?,
+            source_database: source
+                .transpose()
+                .context("--source-database-url (LARDER_SOURCE_DATABASE_URL)")?,
+            redis: redis.parse().context("--redis-url (LARDER_REDIS_URL, REDIS_URL)")?,
         })
     }
 

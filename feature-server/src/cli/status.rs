@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::table::{span, table};
 use super::{Places, print_json};
@@ -11,12 +12,14 @@ use crate::freshness::ViewStatus;
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Print JSON
-    #[arg(long, env = "LARDER_JSON")]
+    #[arg(long, env = "LARDER_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 
 pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let statuses = places.app()?.status().await?;
+    let app = places.app()?;
+    app.reach_store().await?;
+    let statuses = app.status().await?;
     if arguments.json {
         print_json(&statuses)?
     } else {

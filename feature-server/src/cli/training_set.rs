@@ -57,7 +57,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
             // Nothing is lost if it stays.
             let _removed = std::fs::remove_file(&unfinished);
             match error {
-                TrainingError::NoService { .. } => Ok(wrong_usage(&error)),
+                TrainingError::UnknownService(_) => Ok(wrong_usage(&error)),
                 error => Err(error.into()),
             }
         }

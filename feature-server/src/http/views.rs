@@ -1,10 +1,11 @@
 //! `GET /v1/views` and `/v1/views/{view}`: definition, freshness, last run.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use feature_defs::definitions::{Relation, View, ViewKind};
 use serde_json::{Value, json};
 use service::error::ApiError;
+use service::http::PathParams;
 
 use super::{Api, unavailable};
 use crate::freshness::ViewStatus;
@@ -22,7 +23,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError
     Ok(Json(json!({"project": api.app.definitions().project, "views": views})))
 }
 
-pub(super) async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn one(State(api): State<Api>, PathParams(name): PathParams<String>) -> Result<Json<Value>, ApiError> {
     let view = api
         .app
         .view(&name)

@@ -29,7 +29,7 @@ pub enum RunError {
     )]
     Future { as_of: Timestamp, now: Timestamp },
     #[error(
-        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer"
+        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer: leave out --as-of, or give that moment or a later one"
     )]
     Earlier {
         view: ViewName,
@@ -50,8 +50,14 @@ pub enum RunError {
     },
     #[error("the definitions do not fit the database:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
     Columns(Vec<Problem>),
-    #[error("view {view}: the source's rows cannot be read: {reason}")]
-    Source { view: ViewName, reason: String },
+    #[error(
+        "view {view}: the rows of source `{relation}` cannot be read: {reason}; look at what that source selects, and compare it with the definitions: `feature-server check --database`"
+    )]
+    Source {
+        view: ViewName,
+        relation: String,
+        reason: String,
+    },
     #[error(
         "the connection that holds the view's lock broke ({0}): another run may have begun, so this one does not finish; run it again"
     )]
@@ -60,6 +66,10 @@ pub enum RunError {
         "view {0}: its marker in Redis is not the one this run started from: something else wrote it meanwhile; run again"
     )]
     MarkerMoved(ViewName),
+    #[error(
+        "view {view}: its marker in Redis is as of a later moment than this full run's {as_of}: something else wrote it meanwhile; run again, as of now"
+    )]
+    MarkerLater { view: ViewName, as_of: Timestamp },
 }
 
 impl RunError {

@@ -270,7 +270,14 @@ impl Run<'_> {
             }
         };
         if !set {
-            return Err(RunError::MarkerMoved(self.view.name.clone()));
+            let view = self.view.name.clone();
+            return Err(match self.plan {
+                Plan::Full { .. } => RunError::MarkerLater {
+                    view,
+                    as_of: self.as_of,
+                },
+                Plan::Incremental { .. } => RunError::MarkerMoved(view),
+            });
         }
         self.app.store().finish(&self.finished(&marker, *counts)).await?;
         Ok(())

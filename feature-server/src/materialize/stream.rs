@@ -118,6 +118,7 @@ impl Run<'_> {
     fn unreadable(&self, reason: &dyn std::fmt::Display) -> RunError {
         RunError::Source {
             view: self.view.name.clone(),
+            relation: self.view.source.name.to_string(),
             reason: reason.to_string(),
         }
     }

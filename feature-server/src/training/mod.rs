@@ -19,7 +19,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Row, ValueRef};
 
-use crate::app::App;
+use crate::app::{App, UnknownService};
 use crate::database::DatabaseError;
 use crate::progress::Progress;
 use crate::source::{self, DecodeError, Problem, SourceError};
@@ -43,15 +43,17 @@ const LOOKUPS: &str =
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum TrainingError {
-    #[error("there is no feature service `{name}`; there are: {known}")]
-    NoService { name: String, known: String },
+    #[error(transparent)]
+    UnknownService(#[from] UnknownService),
     #[error("{0}")]
     Labels(BadLabels),
     #[error("the definitions do not fit the database:\n{}", lines(.0))]
     Columns(Vec<Problem>),
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    #[error("the source's answer cannot be read: {0}")]
+    #[error(
+        "the source's answer cannot be read: {0}; look at what the sources of the service's views select, and compare it with the definitions: `feature-server check --database`"
+    )]
     Answer(String),
     #[error("the training set cannot be written: {0}")]
     Write(csv::Error),
@@ -97,19 +99,7 @@ impl App {
         out: impl Write + Send,
         progress: &Progress,
     ) -> Result<TrainingSummary, TrainingError> {
-        let service = self
-            .definitions()
-            .service(service)
-            .ok_or_else(|| TrainingError::NoService {
-                name: service.to_owned(),
-                known: self
-                    .definitions()
-                    .services
-                    .iter()
-                    .map(|s| s.name.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })?;
+        let service = self.service(service)?;
         let mut labels = Labels::check(service, labels).map_err(TrainingError::Labels)?;
         progress.expect(labels.count);
         let snapshot = Snapshot::open(self, service).await?;

@@ -73,12 +73,30 @@ pub enum LoadError {
     /// ONNX Runtime cannot be loaded, or the repository not be read.
     #[error("{0}")]
     Failed(String),
+    /// The one model that was asked for is not in the repository.
+    #[error("there is no model `{name}` in {}: {}", .dir.display(), among(.known))]
+    NoSuchModel {
+        /// What was asked for.
+        name: ModelName,
+        /// The repository.
+        dir: PathBuf,
+        /// The models there are.
+        known: Vec<ModelName>,
+    },
     /// A Redis URL of a kind this build does not speak.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Every model is refused.
     #[error("no model can be served\n{}", list(.0))]
     NoneServes(Vec<Refused>),
+}
+
+fn among(known: &[ModelName]) -> String {
+    if known.is_empty() {
+        return "it holds no model; a model is a folder with a model.toml".to_owned();
+    }
+    let names: Vec<&str> = known.iter().map(ModelName::as_str).collect();
+    format!("it has {}", names.join(", "))
 }
 
 fn list(refused: &[Refused]) -> String {
@@ -103,7 +121,7 @@ impl App {
             sessions: settings.sessions.get(),
             redis: Arc::new(RedisCache::open(&settings.cache_redis)?),
         };
-        let models = Models::load(&loader, only).map_err(LoadError::Failed)?;
+        let models = Models::load(&loader, only)?;
         let refused: Vec<Refused> = models.refused().collect();
         if models.serving().next().is_none() {
             return Err(LoadError::NoneServes(refused));

@@ -9,4 +9,5 @@ mod nearest;
 pub mod predict;
 
 pub use app::{App, LoadError, Settings};
+pub use model::ModelName;
 pub use predict::{Asked, Explain, PredictError};

@@ -8,8 +8,7 @@ use feature_defs::definitions::{self, Definitions};
 use feature_defs::time::{ManualClock, Timestamp};
 use feature_server::{Mode, Progress, Settings as FeatureSettings, Time};
 use flights::{Dataset, Ingested, Replay, Shift};
-use predictor::model::ModelName;
-use predictor::{Asked, Explain, Settings as PredictorSettings};
+use predictor::{Asked, Explain, ModelName, Settings as PredictorSettings};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 

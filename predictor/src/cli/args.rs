@@ -1,6 +1,5 @@
 //! Arguments that several commands share.
 
-use std::fmt;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -8,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use feature_defs::definitions::{self, Definitions};
 use online_store::RedisUrl;
+use service::secret::Secret;
 
 /// Where definitions and the runtime are.
 #[derive(Debug, Args)]
@@ -58,22 +58,6 @@ impl RedisArgs {
             Some(Secret(url)) => url.parse().context("--cache-redis-url (LARDER_CACHE_REDIS_URL)"),
             None => self.features(),
         }
-    }
-}
-
-/// A text that is never shown.
-#[derive(Clone)]
-struct Secret(String);
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
     }
 }
 

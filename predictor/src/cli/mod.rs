@@ -5,6 +5,7 @@ mod check;
 mod predict;
 mod serve;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,7 +32,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the command. The exit code is 0 when done, 1 when failed; wrong usage (2) does not come so far.
+    /// Runs the command. The exit code is 0 when done, 1 when failed, 2 when wrongly used.
     pub fn run(self) -> ExitCode {
         let outcome = telemetry::init_logs(&self.log).and_then(|()| {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -46,9 +47,24 @@ impl Cli {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("predictor: {error:#}");
-                ExitCode::FAILURE
+                eprintln!("error: {error:#}");
+                if error.is::<WrongUsage>() {
+                    ExitCode::from(2)
+                } else {
+                    ExitCode::FAILURE
+                }
             }
         }
+    }
+}
+
+/// A mistake in the command line itself, which the parser could not see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+impl WrongUsage {
+    fn new(message: impl fmt::Display) -> Self {
+        Self(message.to_string())
     }
 }

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use clap::Args;
+use anyhow::bail;
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
 use feature_defs::definitions::Service;
 use feature_defs::time::SystemClock;
 use feature_defs::value::{Value, ValueType};
 use serde_json::{Map, Value as Json, json};
 
+use super::WrongUsage;
 use super::args::{LoadArgs, ModelArgs, RedisArgs};
-use crate::app::{App, Settings};
+use crate::app::{App, LoadError, Settings};
+use crate::meters::Fault;
 use crate::model::{ModelName, State};
 use crate::predict::answer::{Answer, Row};
 use crate::predict::{Asked, Explain, PredictError};
@@ -23,7 +26,7 @@ pub(super) struct Predict {
     #[arg(value_name = "KEY=VALUE")]
     fields: Vec<String>,
     /// Print the answer as the server would send it
-    #[arg(long)]
+    #[arg(long, env = "LARDER_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     json: bool,
     #[command(flatten)]
     load: LoadArgs,
@@ -49,7 +52,11 @@ impl Predict {
             &self.load.definitions()?,
             Arc::new(SystemClock),
             Some(&self.model),
-        )?;
+        );
+        let app = match app {
+            Err(error @ LoadError::NoSuchModel { .. }) => return Err(WrongUsage::new(error).into()),
+            app => app?,
+        };
         let service = match app.models().get(self.model.as_str()) {
             Some((_, State::Serving(served))) => Arc::clone(&served.model.service),
             _ => bail!("model `{}` cannot be served", self.model),
@@ -61,10 +68,11 @@ impl Predict {
             body: body.as_bytes(),
             explain: Explain::Yes,
         };
-        let answer = app
-            .predict(asked)
-            .await
-            .map_err(|error| anyhow::anyhow!(told(&error)))?;
+        let answer = match app.predict(asked).await {
+            Ok(answer) => answer,
+            Err(error) if error.fault() == Fault::Client => return Err(WrongUsage(told(&error)).into()),
+            Err(error) => return Err(error.into()),
+        };
         if self.json {
             println!("{}", serde_json::to_string_pretty(&answer)?);
         } else {
@@ -78,21 +86,21 @@ impl Predict {
 }
 
 /// The instance that the arguments spell; names and types are the request's to check.
-fn instance(service: &Service, fields: &[String]) -> anyhow::Result<Map<String, Json>> {
+fn instance(service: &Service, fields: &[String]) -> Result<Map<String, Json>, WrongUsage> {
     let mut instance = Map::new();
     for field in fields {
         let (name, text) = field
             .split_once('=')
-            .with_context(|| format!("`{field}` is not KEY=VALUE"))?;
+            .ok_or_else(|| WrongUsage(format!("`{field}` is not KEY=VALUE")))?;
         let value = match type_of(service, name) {
             Some(value_type) => {
-                let value = Value::from_text(value_type, text).with_context(|| format!("`{name}`"))?;
+                let value = Value::from_text(value_type, text).map_err(|e| WrongUsage(format!("`{name}`: {e}")))?;
                 value.map_or(Json::Null, |v| v.to_json())
             }
             None => Json::String(text.to_owned()),
         };
         if instance.insert(name.to_owned(), value).is_some() {
-            bail!("`{name}` is given twice");
+            return Err(WrongUsage(format!("`{name}` is given twice")));
         }
     }
     Ok(instance)

@@ -1,6 +1,6 @@
 //! From files to a model that is checked and warm, or the reasons why not.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use feature_defs::definitions::Definitions;
@@ -39,11 +39,6 @@ pub(super) struct Loaded {
 }
 
 impl Loader<'_> {
-    /// The repository's folder.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     pub(super) fn load(&self, name: &ModelName) -> Loaded {
         match repository::read(&self.dir, name) {
             Err(reason) => Loaded {

@@ -11,6 +11,7 @@ use super::load::{Loaded, Loader};
 use super::repository::Folders;
 use super::tensor::Outputs;
 use super::{Carried, Fallback, Model, ModelName, Served, Version, repository};
+use crate::app::LoadError;
 
 /// Every model of the repository.
 #[derive(Debug)]
@@ -49,28 +50,35 @@ impl Models {
     /// Loads the models of the repository: all of them, or `only` one and its fallback.
     ///
     /// # Errors
-    /// A sentence if the repository cannot be read or is empty.
-    pub fn load(loader: &Loader<'_>, only: Option<&ModelName>) -> Result<Self, String> {
+    /// [`LoadError`] if the repository cannot be read, is empty, or lacks the `only` model.
+    pub fn load(loader: &Loader<'_>, only: Option<&ModelName>) -> Result<Self, LoadError> {
         let folders = match only {
+            Some(name) if !repository::holds(&loader.dir, name) => {
+                return Err(LoadError::NoSuchModel {
+                    name: name.clone(),
+                    dir: loader.dir.clone(),
+                    known: repository::folders(&loader.dir).map_err(LoadError::Failed)?.models,
+                });
+            }
             Some(name) => Folders {
                 models: vec![name.clone()],
                 strays: Vec::new(),
             },
-            None => repository::folders(loader.dir())?,
+            None => repository::folders(&loader.dir).map_err(LoadError::Failed)?,
         };
         let mut wanted: BTreeSet<ModelName> = folders.models.into_iter().collect();
         if wanted.is_empty() && folders.strays.is_empty() {
-            return Err(format!(
+            return Err(LoadError::Failed(format!(
                 "the model repository {} holds no model: a model is a folder with a model.toml",
-                loader.dir().display()
-            ));
+                loader.dir.display()
+            )));
         }
         let mut loaded: BTreeMap<ModelName, Loaded> = BTreeMap::new();
         while let Some(name) = wanted.pop_first() {
             let one = loader.load(&name);
             let fallback = one.fallback.as_ref().and_then(|f| f.model.clone());
             loaded.insert(name, one);
-            wanted.extend(fallback.filter(|f| !loaded.contains_key(f) && repository::holds(loader.dir(), f)));
+            wanted.extend(fallback.filter(|f| !loaded.contains_key(f) && repository::holds(&loader.dir, f)));
         }
         let states = loaded
             .iter()

@@ -11,8 +11,8 @@ use feature_defs::time::Timestamp;
 use super::answer::CacheState;
 use super::budget::Budget;
 use super::cache_key::CacheKey;
-use super::flights::{Asked, Claim, Flights, Waiter};
 use super::redis_cache::RedisCache;
+use super::single_flight::{Claim, SingleFlight, Turn, Waiter};
 use super::stages::Stages;
 use crate::model::Model;
 use crate::model::runtime::RunError;
@@ -33,7 +33,7 @@ pub enum Cache {
 #[derive(Debug)]
 pub struct Memory {
     entries: moka::future::Cache<CacheKey, Outputs>,
-    flights: Flights,
+    flight: SingleFlight,
     ttl: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Memory {
             .build();
         Self {
             entries,
-            flights: Flights::default(),
+            flight: SingleFlight::default(),
             ttl,
         }
     }
@@ -131,10 +131,10 @@ async fn ask(
             done.insert(key, (Ok(outputs), CacheState::HitMemory));
             continue;
         }
-        match memory.flights.ask(key) {
-            Asked::Theirs(waiter) => waiters.push((key, waiter)),
+        match memory.flight.ask(key) {
+            Turn::Theirs(waiter) => waiters.push((key, waiter)),
             // Between the look and the claim another may have landed: a claimed key is put into memory before that.
-            Asked::Mine(claim) => match memory.entries.get(&key).await {
+            Turn::Mine(claim) => match memory.entries.get(&key).await {
                 Some(outputs) => {
                     let predicted = (Ok(outputs), CacheState::HitMemory);
                     done.insert(key, predicted.clone());

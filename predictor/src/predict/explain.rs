@@ -38,7 +38,7 @@ pub struct Input {
     /// What was found.
     pub status: Status,
     /// Where it came from.
-    pub origin: Source,
+    pub origin: InputOrigin,
     /// Whether `value` is the service's default.
     pub defaulted: bool,
 }
@@ -46,7 +46,7 @@ pub struct Input {
 /// Where an input came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum InputOrigin {
     /// The request.
     Request,
     /// The online store.
@@ -57,7 +57,7 @@ pub enum Source {
     Override,
 }
 
-impl Source {
+impl InputOrigin {
     /// Its name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl Explained {
             let shown = Input {
                 value: found.value.clone(),
                 status: found.status,
-                origin: source(input.origin, instance),
+                origin: origin_of(input.origin, instance),
                 defaulted: found.defaulted,
             };
             (input.name.clone(), shown)
@@ -93,7 +93,7 @@ impl Explained {
     }
 }
 
-fn source(origin: Origin, instance: &Instance) -> Source {
+fn origin_of(origin: Origin, instance: &Instance) -> InputOrigin {
     match origin {
         Origin::Stored { join, feature }
             if instance
@@ -101,11 +101,11 @@ fn source(origin: Origin, instance: &Instance) -> Source {
                 .iter()
                 .any(|o| o.join == join && o.feature == feature) =>
         {
-            Source::Override
+            InputOrigin::Override
         }
-        Origin::Stored { .. } => Source::Stored,
-        Origin::Derived { .. } => Source::Derived,
-        Origin::Request { .. } | Origin::RequestTime => Source::Request,
+        Origin::Stored { .. } => InputOrigin::Stored,
+        Origin::Derived { .. } => InputOrigin::Derived,
+        Origin::Request { .. } | Origin::RequestTime => InputOrigin::Request,
     }
 }
 
@@ -153,7 +153,7 @@ fn read_by_derived(service: &Service, instance: &Instance, stored: &[StoredRow],
                 Input {
                     value,
                     status,
-                    origin: source(origin, instance),
+                    origin: origin_of(origin, instance),
                     defaulted: false,
                 },
             ));

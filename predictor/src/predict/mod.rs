@@ -8,10 +8,10 @@ pub mod cache_key;
 mod error;
 mod explain;
 mod features;
-mod flights;
 pub mod redis_cache;
 pub mod request;
 mod run;
+mod single_flight;
 pub mod stages;
 
 pub(crate) use error::shortened;

@@ -59,7 +59,7 @@ async fn check_prints_the_signature_or_the_reasons() {
     model `broken` is refused:
       - version.toml feeds one tensor `features`, but the model takes `x` (float32 [-1, 1])
       - output `y` is tensor `scores`, but the model gives `y` (float32 [-1, 1])
-    predictor: model `broken` cannot be served
+    error: model `broken` cannot be served
     ");
 }
 
@@ -87,15 +87,47 @@ async fn predict_explains_one_prediction() {
     ");
     let bad = predictor(&bench).args(["predict", "m", "carier=UA"]).output().unwrap();
     let (code, out, err) = told(&bad);
-    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert_eq!((code, out.as_str()), (Some(2), ""));
     insta::assert_snapshot!(err, @r"
-    predictor: 3 problems:
+    error: 3 problems:
       - `carier`: unknown field; did you mean `carrier`?
       - `carrier`: missing join key: send null if there is none
       - `minute`: missing request feature: send null if its value is not known
     ");
-    let usage = predictor(&bench).args(["predict"]).output().unwrap();
-    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn wrong_usage_is_told_and_exits_with_2() {
+    let bench = bench();
+    for (arguments, mention) in [
+        (&["predict"][..], "<MODEL>"),
+        (&["predict", "m", "foo"], "`foo` is not KEY=VALUE"),
+        (&["predict", "m", "minute=soon"], "`minute`: "),
+        (&["predict", "m", "minute=1", "minute=2"], "`minute` is given twice"),
+        (&["predict", "nosuch"], "it has base, broken, m"),
+    ] {
+        let (code, out, err) = told(&predictor(&bench).args(arguments).output().unwrap());
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(
+            err.starts_with("error: ") && err.contains(mention),
+            "{arguments:?}: {err}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_environment_can_ask_for_json() {
+    let bench = bench();
+    for (set, json) in [("1", true), ("true", true), ("0", false), ("", false)] {
+        let output = predictor(&bench)
+            .args(["predict", "base", "minute=4"])
+            .env("LARDER_JSON", set)
+            .output()
+            .unwrap();
+        let (code, out, err) = told(&output);
+        assert_eq!(code, Some(0), "LARDER_JSON={set}: {err}");
+        assert_eq!(out.starts_with('{'), json, "LARDER_JSON={set}: {out}");
+    }
 }
 
 #[tokio::test]

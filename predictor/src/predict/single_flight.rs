@@ -17,11 +17,11 @@ type Landed = Option<Predicted>;
 
 /// The predictions being made now.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Flights(Arc<Mutex<HashMap<CacheKey, watch::Receiver<Landed>>>>);
+pub(super) struct SingleFlight(Arc<Mutex<HashMap<CacheKey, watch::Receiver<Landed>>>>);
 
-/// What came of asking for a key.
+/// What came of asking for a key: whose turn it is.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum Turn {
     /// The prediction is the asker's to make.
     Mine(Claim),
     /// Someone is making it.
@@ -31,7 +31,7 @@ pub(super) enum Asked {
 /// The right and duty to make a prediction.
 #[derive(Debug)]
 pub(super) struct Claim {
-    flights: Flights,
+    flight: SingleFlight,
     key: CacheKey,
     waiters: watch::Sender<Landed>,
 }
@@ -40,16 +40,16 @@ pub(super) struct Claim {
 #[derive(Debug)]
 pub(super) struct Waiter(watch::Receiver<Landed>);
 
-impl Flights {
+impl SingleFlight {
     /// Claims `key`, or joins those who wait for its claimant.
-    pub(super) fn ask(&self, key: CacheKey) -> Asked {
+    pub(super) fn ask(&self, key: CacheKey) -> Turn {
         match self.map().entry(key) {
-            Entry::Occupied(claimed) => Asked::Theirs(Waiter(claimed.get().clone())),
+            Entry::Occupied(claimed) => Turn::Theirs(Waiter(claimed.get().clone())),
             Entry::Vacant(free) => {
                 let (waiters, landing) = watch::channel(None);
                 free.insert(landing);
-                Asked::Mine(Claim {
-                    flights: self.clone(),
+                Turn::Mine(Claim {
+                    flight: self.clone(),
                     key,
                     waiters,
                 })
@@ -76,7 +76,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.flights.map().remove(&self.key);
+        self.flight.map().remove(&self.key);
     }
 }
 
@@ -105,22 +105,22 @@ mod tests {
     }
 
     async fn all_who_wait_get(predicted: Predicted) {
-        let flights = Flights::default();
-        let Asked::Mine(claim) = flights.ask(key(1)) else {
+        let flight = SingleFlight::default();
+        let Turn::Mine(claim) = flight.ask(key(1)) else {
             panic!("nobody else asked")
         };
-        assert!(matches!(flights.ask(key(2)), Asked::Mine(_)), "another key is free");
+        assert!(matches!(flight.ask(key(2)), Turn::Mine(_)), "another key is free");
         let waiters: Vec<_> = (0..3)
-            .map(|_| match flights.ask(key(1)) {
-                Asked::Theirs(waiter) => tokio::spawn(waiter.landed()),
-                Asked::Mine(_) => panic!("it is claimed"),
+            .map(|_| match flight.ask(key(1)) {
+                Turn::Theirs(waiter) => tokio::spawn(waiter.landed()),
+                Turn::Mine(_) => panic!("it is claimed"),
             })
             .collect();
         claim.land(predicted.clone());
         for waiter in waiters {
             assert_eq!(waiter.await.unwrap().as_ref(), Some(&predicted));
         }
-        assert!(matches!(flights.ask(key(1)), Asked::Mine(_)), "it has landed");
+        assert!(matches!(flight.ask(key(1)), Turn::Mine(_)), "it has landed");
     }
 
     #[tokio::test]
@@ -131,20 +131,20 @@ mod tests {
 
     #[tokio::test]
     async fn when_the_claimant_is_cancelled_someone_takes_over() {
-        let flights = Flights::default();
-        let Asked::Mine(claim) = flights.ask(key(1)) else {
+        let flight = SingleFlight::default();
+        let Turn::Mine(claim) = flight.ask(key(1)) else {
             panic!("nobody else asked")
         };
         let claimant = tokio::spawn(async move {
             let _held = claim;
             std::future::pending::<()>().await;
         });
-        let Asked::Theirs(waiter) = flights.ask(key(1)) else {
+        let Turn::Theirs(waiter) = flight.ask(key(1)) else {
             panic!("it is claimed")
         };
         let waiting = tokio::spawn(waiter.landed());
         claimant.abort();
         assert_eq!(waiting.await.unwrap(), None);
-        assert!(matches!(flights.ask(key(1)), Asked::Mine(_)));
+        assert!(matches!(flight.ask(key(1)), Turn::Mine(_)));
     }
 }

@@ -18,6 +18,9 @@ pub struct Marker {
     pub digest: String,
     /// As of when the last full run saw the world.
     pub full_as_of: Timestamp,
+    /// As of when the last run that wrote every value, whatever stood there, saw the world: what is as of before it, it
+    /// did not find any more. Where every run computes values whole, that is each full run; else one that replaces.
+    pub complete_as_of: Option<Timestamp>,
 }
 
 /// The status of a value, in the order of DESIGN's table.
@@ -82,18 +85,17 @@ impl StoredRow {
 
 /// The status and effective event timestamp, at `now`, of a value of `view` with these times.
 ///
-/// An aggregate that no newer run has rewritten is still current, so its effective time is the marker's as-of if that is
-/// later than its own; one older than the last full run is gone, since its entity had left every window by then. `None`:
-/// not found.
+/// A value as of before the last complete run is gone: that run did not find its entity any more. `None`: not found. An
+/// aggregate that no newer run has rewritten is still current, so its effective time is the marker's as-of if that is later
+/// than its own.
 pub fn judge(view: &View, header: &Header, marker: Option<&Marker>, now: Timestamp) -> Option<(Status, Timestamp)> {
-    let event = if view.is_aggregate() {
-        match marker {
-            Some(marker) if header.as_of < marker.full_as_of => return None,
-            Some(marker) => header.as_of.max(marker.as_of),
-            None => header.as_of,
-        }
-    } else {
-        header.event
+    if marker.is_some_and(|marker| Some(header.as_of) < marker.complete_as_of) {
+        return None;
+    }
+    let event = match marker {
+        _ if !view.is_aggregate() => header.event,
+        Some(marker) => header.as_of.max(marker.as_of),
+        None => header.as_of,
     };
     Some((age_status(event, view.ttl, now), event))
 }
@@ -103,5 +105,71 @@ pub fn age_status(event: Timestamp, ttl: Option<Span>, now: Timestamp) -> Status
     match ttl {
         Some(ttl) if event <= now.minus(ttl) => Status::OutsideMaxAge,
         _ => Status::Present,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definitions::load;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    #[test]
+    fn what_a_complete_run_did_not_find_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let toml = r#"
+            format = 1
+            project = "p"
+            [[entity]]
+            name = "user"
+            join_keys = [{ name = "user", type = "string" }]
+            [[source]]
+            name = "s"
+            table = "s"
+            event_timestamp = "at"
+            [[feature_view]]
+            name = "rows"
+            entity = "user"
+            source = "s"
+            features = [{ name = "x", type = "float64" }]
+            [[feature_view]]
+            name = "aggregates"
+            entity = "user"
+            source = "s"
+            aggregate = [{ name = "n", function = "count", windows = ["1d"] }]
+        "#;
+        std::fs::write(dir.path().join("p.toml"), toml).unwrap();
+        let definitions = load(dir.path()).unwrap_or_else(|e| panic!("{e}"));
+        let header = Header {
+            event: at(10),
+            created: None,
+            as_of: at(20),
+        };
+        let marker = |complete_as_of: Option<i64>| Marker {
+            run: "r".into(),
+            as_of: at(30),
+            digest: "d".into(),
+            full_as_of: at(15),
+            complete_as_of: complete_as_of.map(at),
+        };
+        for (view, marker, event) in [
+            ("rows", None, Some(10)),
+            ("rows", Some(marker(None)), Some(10)),
+            ("rows", Some(marker(Some(20))), Some(10)),
+            ("rows", Some(marker(Some(21))), None),
+            ("aggregates", None, Some(20)),
+            ("aggregates", Some(marker(Some(15))), Some(30)),
+            ("aggregates", Some(marker(Some(21))), None),
+        ] {
+            let judged = judge(definitions.view(view).unwrap(), &header, marker.as_ref(), at(40));
+            assert_eq!(
+                judged,
+                event.map(|event| (Status::Present, at(event))),
+                "{view} {marker:?}"
+            );
+        }
     }
 }

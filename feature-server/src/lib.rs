@@ -13,6 +13,7 @@ mod online;
 mod progress;
 mod schedule;
 mod serve;
+mod shard;
 mod source;
 mod store;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use materialize::{Mode, RunError, RunSummary};
 pub use online::{FeatureValue, GetError};
 pub use progress::Progress;
 pub use serve::ServeOptions;
+pub use shard::{InvalidShard, Shard};
 pub use source::Problem;
 pub use store::{Counts, Kind, RunRecord, migrate};
 pub use training::{BadLabels, TrainingError, TrainingSummary};

@@ -78,6 +78,12 @@ pub struct Source {
     /// The `timestamptz` column that says when a row was written, if there is one: late and corrected rows are found by
     /// it, and it breaks ties.
     pub created_timestamp: Option<String>,
+    /// The columns that say which event a row is a version of; empty: each row is an event of its own. Of the versions of
+    /// an event the newest created counts. Never empty without `created_timestamp`.
+    pub key: Vec<String>,
+    /// The `bool` column that is true in a row that takes its event away, or in a row view without `key` its entity's
+    /// value.
+    pub deleted: Option<String>,
     /// How far behind the watermark to look again: in created time where there is such a column (`overlap`, default 5
     /// minutes, because rows become visible after they are stamped), else in event time (`lateness`, default none).
     pub look_back: Span,
@@ -120,6 +126,8 @@ pub struct View {
     pub kind: ViewKind,
     /// The features, in the order they are stored in.
     pub schema: Schema,
+    /// What runs expect of the features' values: at most one a feature.
+    pub expectations: Vec<Expectation>,
 }
 
 impl View {
@@ -133,17 +141,30 @@ impl View {
         matches!(self.kind, ViewKind::Aggregate(_))
     }
 
+    /// Whether every run computes an entity's value anew from all of its events, so that as-of alone says which of two
+    /// values is newer: aggregates, and sources whose events can be moved away from an entity.
+    pub fn is_recomputed_whole(&self) -> bool {
+        self.is_aggregate() || !self.source.key.is_empty()
+    }
+
     /// What changes when the meaning of stored values does: source, keys, features. Not the prose, ttl or schedule.
     /// Sixteen hexadecimal digits.
     pub fn digest(&self) -> String {
         let mut hash = Xxh3::new();
+        let source = &self.source;
         let meaning = (
             &self.entity.join_keys,
             &self.key_columns,
-            &self.source.relation_text(),
-            &self.source.event_timestamp,
+            source.relation_text(),
+            (
+                &source.event_timestamp,
+                &source.created_timestamp,
+                &source.key,
+                &source.deleted,
+            ),
+            &self.kind,
         );
-        hash.update(format!("{meaning:?}{:?}{:?}", self.source.created_timestamp, self.kind).as_bytes());
+        hash.update(format!("{meaning:?}").as_bytes());
         hash.update(format!("{:?}", self.fields()).as_bytes());
         format!("{:016x}", hash.digest())
     }
@@ -157,6 +178,30 @@ impl Source {
             Relation::Query { sql, .. } => sql,
         }
     }
+}
+
+/// What a run expects of a feature's values. It looks before it writes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expectation {
+    /// Which of [`View::fields`].
+    pub feature: usize,
+    /// The smallest value, for numbers.
+    pub min: Option<f64>,
+    /// The largest value, for numbers.
+    pub max: Option<f64>,
+    /// The largest share of nulls among a run's values, 0 to 1.
+    pub null_share: Option<f64>,
+    /// What happens to a run that finds otherwise.
+    pub otherwise: Otherwise,
+}
+
+/// What happens to a run whose values are not as expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It fails, and has written nothing: the default.
+    Stop,
+    /// It goes on; log and status tell of it.
+    Warn,
 }
 
 /// What a view computes.

@@ -284,15 +284,19 @@ impl Run<'_> {
     }
 
     fn marker(&self) -> Marker {
-        let full_as_of = match &self.plan {
-            Plan::Full { .. } => self.as_of,
-            Plan::Incremental { marker, .. } => marker.full_as_of,
+        let (full_as_of, complete_as_of) = match &self.plan {
+            Plan::Full { redefined, .. } => {
+                let complete = *redefined || self.view.is_recomputed_whole();
+                (self.as_of, complete.then_some(self.as_of))
+            }
+            Plan::Incremental { marker, .. } => (marker.full_as_of, marker.complete_as_of),
         };
         Marker {
             run: self.id.to_string(),
             as_of: self.as_of,
             digest: self.digest.clone(),
             full_as_of,
+            complete_as_of,
         }
     }
 

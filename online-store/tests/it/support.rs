@@ -218,6 +218,8 @@ fn view(name: &str, kind: ViewKind, features: &[(&str, ValueType)]) -> View {
         relation: Relation::Table("arrivals".into()),
         event_timestamp: "at".into(),
         created_timestamp: None,
+        key: Vec::new(),
+        deleted: None,
         look_back: Span::ZERO,
     };
     View {
@@ -229,6 +231,7 @@ fn view(name: &str, kind: ViewKind, features: &[(&str, ValueType)]) -> View {
         key_columns: vec!["carrier".into()],
         ttl: Some(Span::from_secs(10)),
         schedule: None,
+        expectations: Vec::new(),
         kind,
         schema: Schema::new(fields(features)),
     }
@@ -280,6 +283,7 @@ pub(crate) fn marker(run: &str, as_of: i64, full_as_of: i64) -> Marker {
         as_of: at(as_of),
         digest: "d".into(),
         full_as_of: at(full_as_of),
+        complete_as_of: Some(at(full_as_of)),
     }
 }
 

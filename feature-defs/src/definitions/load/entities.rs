@@ -59,6 +59,21 @@ pub(super) fn source(table: &mut Table<'_>, name: Option<Text<'_>>, dir: &Path) 
         None => Some(None),
         Some(text) => text.column().map(Some),
     });
+    let key = table.optional("key").map_or(Some(Vec::new()), |item| {
+        let columns = columns(item)?;
+        if matches!(created_timestamp, Some(None)) {
+            item.place.error(
+                "`key` needs `created_timestamp`",
+                "the newest created of an event's versions is the one that counts".to_owned(),
+            );
+            return None;
+        }
+        Some(columns)
+    });
+    let deleted = table.optional_text("deleted").and_then(|text| match text {
+        None => Some(None),
+        Some(text) => text.column().map(Some),
+    });
     let (overlap, lateness) = (table.optional("overlap"), table.optional("lateness"));
     let look_back = look_back(!matches!(created_timestamp, Some(None)), overlap, lateness);
     Some(Arc::new(Source {
@@ -66,8 +81,33 @@ pub(super) fn source(table: &mut Table<'_>, name: Option<Text<'_>>, dir: &Path) 
         relation: relation?,
         event_timestamp: event_timestamp?,
         created_timestamp: created_timestamp?,
+        key: key?,
+        deleted: deleted?,
         look_back: look_back?,
     }))
+}
+
+/// The columns of an event's key, each once.
+fn columns(item: Item<'_>) -> Option<Vec<String>> {
+    let mut seen = Seen::default();
+    let list = item.list()?;
+    if list.is_empty() {
+        item.place.error(
+            "`key` is empty: name the columns that say which event a row is a version of",
+            "or leave it out: then each row is an event of its own".to_owned(),
+        );
+        return None;
+    }
+    let count = list.len();
+    let columns: Vec<String> = list
+        .into_iter()
+        .filter_map(|column| {
+            let text = column.text()?;
+            let new = seen.is_new("column", text.str, text.place);
+            text.column().filter(|_| new)
+        })
+        .collect();
+    (columns.len() == count).then_some(columns)
 }
 
 fn look_back(has_created: bool, overlap: Option<Item<'_>>, lateness: Option<Item<'_>>) -> Option<Span> {

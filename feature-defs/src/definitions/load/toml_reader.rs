@@ -122,6 +122,18 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// A whole number or a float, finite.
+    pub(super) fn number(self) -> Option<f64> {
+        let number = match self.value() {
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse().ok(),
+            _ => return self.wrong_type("a number", None),
+        };
+        number
+            .filter(|number: &f64| number.is_finite())
+            .or_else(|| self.wrong_type("a finite number", None))
+    }
+
     /// The elements of an array.
     pub(super) fn list(self) -> Option<Vec<Self>> {
         let DeValue::Array(items) = self.value() else {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{Aggregate, Entity, Function, Source, View, ViewKind};
+use super::super::{Aggregate, Entity, Expectation, Function, Otherwise, Source, View, ViewKind};
 use super::problems::suggest;
 use super::registry::{Registry, Seen};
 use super::toml_reader::{Each, Item, Table, Text};
@@ -18,8 +18,17 @@ pub(super) struct ViewEntry {
     pub(super) complete: bool,
 }
 
-/// What a feature is computed from, beside the feature.
-type Features<C> = Each<(Field, C)>;
+/// A feature, what it is computed from, and what is expected of its values.
+type Features<C> = Each<(Field, C, Option<Expected>)>;
+
+/// An expectation before it is known which feature of the view it is of.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    min: Option<f64>,
+    max: Option<f64>,
+    null_share: Option<f64>,
+    otherwise: Otherwise,
+}
 
 /// Reads a view.
 pub(super) fn view(
@@ -42,16 +51,18 @@ pub(super) fn view(
         .and_then(|text| text.positive_span("a ttl"));
     let schedule = table.optional_text("schedule").flatten().and_then(schedule);
     let columns = table.optional("columns");
-    let (kind, fields, complete) = match (table.optional("aggregate"), table.optional("features")) {
+    let (kind, fields, expectations, complete) = match (table.optional("aggregate"), table.optional("features")) {
         (Some(item), None) => {
             let read = aggregates(item);
-            let (fields, aggregates) = read.items.into_iter().unzip();
-            (ViewKind::Aggregate(aggregates), fields, read.complete)
+            let (features, expectations) = split(read.items);
+            let (fields, aggregates) = features.into_iter().unzip();
+            (ViewKind::Aggregate(aggregates), fields, expectations, read.complete)
         }
         (None, Some(item)) => {
             let read = row_features(item);
-            let (fields, columns): (Vec<Field>, Vec<String>) = read.items.into_iter().unzip();
-            (ViewKind::Row { columns }, fields, read.complete)
+            let (features, expectations) = split(read.items);
+            let (fields, columns): (Vec<Field>, Vec<String>) = features.into_iter().unzip();
+            (ViewKind::Row { columns }, fields, expectations, read.complete)
         }
         (Some(_), Some(features)) => {
             features
@@ -78,6 +89,7 @@ pub(super) fn view(
         schedule,
         kind,
         schema: Schema::new(fields),
+        expectations,
     };
     Some(ViewEntry {
         view: Arc::new(view),
@@ -131,6 +143,78 @@ fn key_columns(columns: Option<Item<'_>>, entity: &Entity) -> Option<Vec<String>
     Some(names)
 }
 
+/// Features apart from what is expected of them.
+fn split<C>(read: Vec<(Field, C, Option<Expected>)>) -> (Vec<(Field, C)>, Vec<Expectation>) {
+    let mut expectations = Vec::new();
+    let features = read
+        .into_iter()
+        .enumerate()
+        .map(|(feature, (field, made_of, expected))| {
+            expectations.extend(expected.map(|expected| Expectation {
+                feature,
+                min: expected.min,
+                max: expected.max,
+                null_share: expected.null_share,
+                otherwise: expected.otherwise,
+            }));
+            (field, made_of)
+        });
+    (features.collect(), expectations)
+}
+
+/// Reads `expect = { min = 0, max = 1, null_share = 0.05, otherwise = "warn" }`; `None` if it is wrong.
+fn expect(table: &mut Table<'_>, value_type: Option<ValueType>) -> Option<Option<Expected>> {
+    let Some(item) = table.optional("expect") else {
+        return Some(None);
+    };
+    let mut table = item.table("expect")?;
+    let (low, high, share) = (
+        table.optional("min"),
+        table.optional("max"),
+        table.optional("null_share"),
+    );
+    let otherwise = table.optional_text("otherwise");
+    table.finish();
+    if [low, high, share].iter().all(Option::is_none) {
+        item.place.error(
+            "`expect` expects nothing",
+            "say at least one of `min`, `max` and `null_share`".to_owned(),
+        );
+        return None;
+    }
+    let number = |item: Option<Item<'_>>| item.map_or(Some(None), |item| item.number().map(Some));
+    let (min, max, null_share) = (number(low)?, number(high)?, number(share)?);
+    if let (Some(bound), Some(value_type)) = (low.or(high), value_type.filter(|t| !t.is_number())) {
+        let message = format!("a feature of type `{value_type}` has no smallest or largest value to expect");
+        bound.place.error(message, "`null_share` is for all types".to_owned());
+        return None;
+    }
+    if let (Some(item), Some(_)) = (high, min.zip(max).filter(|(min, max)| min > max)) {
+        item.place.error("`max` is below `min`: no value could be right", None);
+        return None;
+    }
+    if let (Some(item), Some(_)) = (share, null_share.filter(|share| !(0.0..=1.0).contains(share))) {
+        item.place
+            .error("`null_share` is a share: it must be from 0 to 1", None);
+        return None;
+    }
+    let otherwise = match otherwise?.map(|text| (text.str, text)) {
+        None | Some(("stop", _)) => Otherwise::Stop,
+        Some(("warn", _)) => Otherwise::Warn,
+        Some((other, text)) => {
+            text.place
+                .error(format!("unknown `{other}`"), suggest(other, ["stop", "warn"]));
+            return None;
+        }
+    };
+    Some(Some(Expected {
+        min,
+        max,
+        null_share,
+        otherwise,
+    }))
+}
+
 fn row_features(item: Item<'_>) -> Features<String> {
     let mut seen = Seen::default();
     let read = item.each("features", |mut table| {
@@ -139,10 +223,11 @@ fn row_features(item: Item<'_>) -> Features<String> {
             Some(column) => column.column().map(Some),
             None => Some(None),
         });
+        let expected = expect(&mut table, field.as_ref().map(|field| field.value_type));
         table.finish();
         let field = field?;
         let column = column?.unwrap_or_else(|| field.name.as_str().to_owned());
-        Some((field, column))
+        Some((field, column, expected?))
     });
     Each {
         complete: read.complete && !is_empty(item, &read),
@@ -206,6 +291,7 @@ fn aggregate<'a>(table: &mut Table<'a>, seen: &mut Seen<'a>) -> Option<Features<
         (Some(function), Some(declared)) => value_type(function, declared),
         _ => None,
     };
+    let expected = expect(table, value_type);
     let windows = windows?;
     let list = windows.list()?;
     if list.is_empty() {
@@ -235,6 +321,7 @@ fn aggregate<'a>(table: &mut Table<'a>, seen: &mut Seen<'a>) -> Option<Features<
                     window,
                     value_type: value_type?,
                 },
+                expected?,
             ))
         })
         .collect();

@@ -133,10 +133,26 @@ const CASES: &[Case] = &[
     },
     Case {
         replace: r#"created_timestamp = "ingested_at""#,
-        by: "created_timestamp = \"ingested_at\"\nkey = [\"flight_id\"]\ndeleted = \"gone\"",
+        by: "created_timestamp = \"ingested_at\"\nkey = []\ndeletd = \"gone\"",
         said: &[
-            "21:1+3 unknown key `key` in [[source]] | valid: `name`, `table`, `sql`, `event_timestamp`, `created_timestamp`, `overlap`, `lateness`",
-            "22:1+7 unknown key `deleted` in [[source]] | valid: `name`, `table`, `sql`, `event_timestamp`, `created_timestamp`, `overlap`, `lateness`",
+            "21:7+2 `key` is empty: name the columns that say which event a row is a version of | or leave it out: then each row is an event of its own",
+            "22:1+6 unknown key `deletd` in [[source]] | did you mean `deleted`?",
+        ],
+    },
+    Case {
+        replace: r#"created_timestamp = "ingested_at""#,
+        by: "key = [\"flight_id\"]\ndeleted = \"\"",
+        said: &[
+            "20:7+13 `key` needs `created_timestamp` | the newest created of an event's versions is the one that counts",
+            "21:11+2 \"\" is not the name of a column",
+        ],
+    },
+    Case {
+        replace: r#"created_timestamp = "ingested_at""#,
+        by: "created_timestamp = \"ingested_at\"\nkey = [\"flight_id\", 7, \"flight_id\"]",
+        said: &[
+            "21:21+1 `key` must be a string, not the integer `7`",
+            "21:24+11 column `flight_id` is there twice | it was first at flights.toml:21:8",
         ],
     },
     Case {

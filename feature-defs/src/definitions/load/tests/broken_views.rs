@@ -86,6 +86,51 @@ const CASES: &[Case] = &[
         said: &["37:69+9 `count` can't be of type `float64` | the only one is `int64`"],
     },
     Case {
+        replace: r#"{ name = "seats", type = "int64" }"#,
+        by: r#"{ name = "seats", type = "int64", expect = {} }"#,
+        said: &["53:97+2 `expect` expects nothing | say at least one of `min`, `max` and `null_share`"],
+    },
+    Case {
+        replace: r#"{ name = "seats", type = "int64" }"#,
+        by: r#"{ name = "seats", type = "int64", expect = { min = 2, max = 1, otherwize = "warn" } }"#,
+        said: &[
+            "53:114+1 `max` is below `min`: no value could be right",
+            "53:117+9 unknown key `otherwize` in expect | did you mean `otherwise`?",
+        ],
+    },
+    Case {
+        replace: r#"{ name = "seats", type = "int64" }"#,
+        by: r#"{ name = "seats", type = "int64", expect = { max = 1, min = 2 } }"#,
+        said: &["53:105+1 `max` is below `min`: no value could be right"],
+    },
+    Case {
+        replace: r#"{ name = "seats", type = "int64" }"#,
+        by: r#"{ name = "seats", type = "string", expect = { null_share = 0.1, max = 1 } }"#,
+        said: &[
+            "53:124+1 a feature of type `string` has no smallest or largest value to expect | `null_share` is for all types",
+        ],
+    },
+    Case {
+        replace: r#"{ name = "seats", type = "int64" }"#,
+        by: r#"{ name = "seats", type = "int64", expect = { null_share = 5 } }"#,
+        said: &["53:112+1 `null_share` is a share: it must be from 0 to 1"],
+    },
+    Case {
+        replace: r#"{ name = "seats", type = "int64" }"#,
+        by: r#"{ name = "seats", type = "int64", expect = { min = "a", otherwise = "warm" } }"#,
+        said: &["53:105+3 `min` must be a number, not the string `\"a\"`"],
+    },
+    Case {
+        replace: r#"{ name = "seats", type = "int64" }"#,
+        by: r#"{ name = "seats", type = "int64", expect = { min = 1.5, otherwise = "warm" } }"#,
+        said: &["53:122+6 unknown `warm` | did you mean `warn`?"],
+    },
+    Case {
+        replace: r#"{ name = "seats", type = "int64" }"#,
+        by: r#"{ name = "seats", type = "float64", expect = { min = -inf } }"#,
+        said: &["53:107+4 `min` must be a finite number, not the float `-inf`"],
+    },
+    Case {
         replace: r#"[{ name = "built_year", type = "int64" }, { name = "seats", type = "int64" }]"#,
         by: "[]",
         said: &["53:12+2 a view needs at least one feature"],

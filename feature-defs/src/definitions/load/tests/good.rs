@@ -1,7 +1,9 @@
 //! What good definitions load to.
 
 use super::{FLIGHTS, directory, load, load_text};
-use crate::definitions::{Definitions, Function, Input, Join, Origin, Relation, Service, View, ViewKind};
+use crate::definitions::{
+    Definitions, Expectation, Function, Input, Join, Origin, Otherwise, Relation, Service, View, ViewKind,
+};
 use crate::key::KeyType;
 use crate::time::Span;
 use crate::value::{Value, ValueType};
@@ -371,4 +373,54 @@ fn a_digest_changes_with_meaning_and_not_with_prose() {
         "name = \"built_year\", type = \"float64\"",
     );
     assert_ne!(digest(&retyped, "aircraft"), digest(&original, "aircraft"));
+}
+
+#[test]
+fn keys_deletions_and_expectations_are_read() {
+    let text = FLIGHTS.replacen(
+        "created_timestamp = \"ingested_at\"",
+        "created_timestamp = \"ingested_at\"\nkey = [\"flight_id\", \"leg\"]\ndeleted = \"gone\"",
+        1,
+    );
+    let text = text.replacen(
+        "windows = [\"3h\"",
+        "expect = { min = 0, max = 1, null_share = 0.05, otherwise = \"warn\" }, windows = [\"3h\"",
+        1,
+    );
+    let text = text.replacen(
+        "name = \"seats\", type = \"int64\"",
+        "name = \"seats\", type = \"int64\", expect = { min = 1.5 }",
+        1,
+    );
+    let definitions = loaded(&text);
+    let ops = definitions.view("carrier_ops").unwrap();
+    assert_eq!(ops.source.key, ["flight_id", "leg"]);
+    assert_eq!(ops.source.deleted.as_deref(), Some("gone"));
+    let expected = |feature| Expectation {
+        feature,
+        min: Some(0.0),
+        max: Some(1.0),
+        null_share: Some(0.05),
+        otherwise: Otherwise::Warn,
+    };
+    assert_eq!(
+        ops.expectations,
+        [expected(0), expected(1), expected(2)],
+        "one a window"
+    );
+    let aircraft = definitions.view("aircraft").unwrap();
+    assert_eq!(
+        aircraft.expectations,
+        [Expectation {
+            feature: 1,
+            min: Some(1.5),
+            max: None,
+            null_share: None,
+            otherwise: Otherwise::Stop
+        }]
+    );
+    // What is expected does not change what values mean; which events there are does.
+    let plain = loaded(FLIGHTS);
+    assert_eq!(aircraft.digest(), plain.view("aircraft").unwrap().digest());
+    assert_ne!(ops.digest(), plain.view("carrier_ops").unwrap().digest());
 }

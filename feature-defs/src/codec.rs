@@ -145,9 +145,9 @@ pub fn encode(schema: &Schema, header: Header, body: &Body, out: &mut Vec<u8>) {
     } else {
         KIND_VALUES
     });
-    out.extend_from_slice(&sortable(header.event).to_be_bytes());
-    out.extend_from_slice(&header.created.map_or(0, sortable).to_be_bytes());
-    out.extend_from_slice(&sortable(header.as_of).to_be_bytes());
+    out.extend_from_slice(&header_time(header.event));
+    out.extend_from_slice(&header.created.map_or([0; 8], header_time));
+    out.extend_from_slice(&header_time(header.as_of));
     out.extend_from_slice(&schema.id.to_be_bytes());
     let Body::Values(values) = body else { return };
     assert_eq!(values.len(), schema.fields.len(), "one value a feature");
@@ -162,6 +162,11 @@ pub fn encode(schema: &Schema, header: Header, body: &Body, out: &mut Vec<u8>) {
             }
         }
     }
+}
+
+/// A time as a header holds it, for comparing with one where it is stored.
+pub fn header_time(at: Timestamp) -> [u8; 8] {
+    sortable(at).to_be_bytes()
 }
 
 /// The times and schema id of a blob.

@@ -6,6 +6,8 @@
 mod connection;
 mod error;
 mod reader;
+mod runs;
+mod script;
 mod url;
 mod views;
 mod writer;
@@ -19,8 +21,9 @@ use feature_defs::name::ProjectName;
 pub use connection::SharedConnection;
 pub use error::StoreError;
 pub use reader::{Lookup, OnlineReader};
+pub use runs::RunBegun;
 pub use url::{InvalidRedisUrl, RedisUrl};
-pub use writer::{Guard, OnlineWriter, RunBegun, Written};
+pub use writer::{Guard, OnlineWriter, Written};
 
 /// One project's values in one Redis. Clones share its connections.
 #[derive(Debug, Clone)]

@@ -1,29 +1,33 @@
--- Writes values unless a newer one stands, all of one call at once. KEYS[i] is to hold ARGV[i + 1]; ARGV[1] is the guard:
--- "event" compares event, then created timestamps; "as_of" compares as-of.
+-- Writes values unless a newer one stands, all of one call at once. KEYS[i] is to hold ARGV[i + 2]; ARGV[1] is the guard:
+-- "event" compares event, then created timestamps; "as_of" compares as-of. ARGV[2] is a time as values hold it, or zeros:
+-- a stored value that is as of before it counts as absent.
 -- Returns {written, older, bytes written, index of a key that was left alone because its format is unknown, or 0}.
 
--- The layout of a stored value (see feature-defs, codec) up to the times that count: format version, kind, times.
+-- The layout of a stored value (see feature-defs, codec) up to the times: format version, kind, event, created, as-of.
 local FORMAT, HEADER_LENGTH = 1, 34
-local layout = ARGV[1] == 'event' and '>BxI4I4I4I4' or ('>B' .. string.rep('x', 17) .. 'I4I4')
+local LAYOUT = '>BxI4I4I4I4I4I4'
 local numbers = struct.unpack
+local by_as_of = ARGV[1] == 'as_of'
+local floor1, floor2 = numbers('>I4I4', ARGV[2])
 
 -- One MGET and one MSET for all: a GETRANGE and a SET for each would cost half as much again.
 local stored = redis.call('MGET', unpack(KEYS))
 local write, count, older, bytes, unknown = {}, 0, 0, 0, 0
 for i = 1, #KEYS do
-  local old, new = stored[i], ARGV[i + 1]
+  local old, new = stored[i], ARGV[i + 2]
   local keep = false
   -- What is shorter than a header has no times to lose against.
   if old and #old >= HEADER_LENGTH then
     -- Times are compared as numbers, in halves that a double holds exactly: Lua compares strings by the server's locale.
-    local format, a1, a2, a3, a4 = numbers(layout, old)
-    local _, b1, b2, b3, b4 = numbers(layout, new)
+    local format, event1, event2, created1, created2, as_of1, as_of2 = numbers(LAYOUT, old)
+    local _, new_event1, new_event2, new_created1, new_created2, new_as_of1, new_as_of2 = numbers(LAYOUT, new)
     if format ~= FORMAT then unknown = i; keep = true
-    elseif a1 ~= b1 then keep = a1 > b1
-    elseif a2 ~= b2 then keep = a2 > b2
-    -- For "as_of", the third number is where reading ended, the same in both, and there is no fourth.
-    elseif a3 ~= b3 then keep = a3 > b3
-    elseif a4 ~= b4 then keep = a4 > b4
+    elseif as_of1 < floor1 or as_of1 == floor1 and as_of2 < floor2 then keep = false
+    elseif by_as_of then keep = as_of1 > new_as_of1 or as_of1 == new_as_of1 and as_of2 > new_as_of2
+    elseif event1 ~= new_event1 then keep = event1 > new_event1
+    elseif event2 ~= new_event2 then keep = event2 > new_event2
+    elseif created1 ~= new_created1 then keep = created1 > new_created1
+    else keep = created2 > new_created2
     end
     if keep and unknown ~= i then older = older + 1 end
   end

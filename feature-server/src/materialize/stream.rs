@@ -62,7 +62,7 @@ impl Run<'_> {
         match self.plan {
             Plan::Full { redefined: true, .. } => Guard::AsOf,
             _ if self.view.is_aggregate() => Guard::AsOf,
-            _ => Guard::EventThenCreated,
+            _ => Guard::EventThenCreated { complete_as_of: None },
         }
     }
 

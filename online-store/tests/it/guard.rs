@@ -10,6 +10,7 @@ use crate::support::{
     shared_url, store, store_at,
 };
 
+const BY_EVENT: Guard = Guard::EventThenCreated { complete_as_of: None };
 const OLD: i64 = 1;
 const NEW: i64 = 2;
 
@@ -31,88 +32,87 @@ async fn an_older_value_never_overwrites_a_newer_one() {
         created: None,
         as_of,
     };
-    use Guard::{AsOf, EventThenCreated};
     let cases = [
-        ("newer event", EventThenCreated, by_event(5), by_event(6), NEW),
-        ("same event", EventThenCreated, by_event(5), by_event(5), NEW),
-        ("older event", EventThenCreated, by_event(5), by_event(4), OLD),
-        ("before 1970, newer", EventThenCreated, by_event(-5), by_event(-4), NEW),
-        ("before 1970, older", EventThenCreated, by_event(-5), by_event(-6), OLD),
-        ("over 1970, newer", EventThenCreated, by_event(-1), by_event(0), NEW),
-        ("over 1970, older", EventThenCreated, by_event(0), by_event(-1), OLD),
+        ("newer event", BY_EVENT, by_event(5), by_event(6), NEW),
+        ("same event", BY_EVENT, by_event(5), by_event(5), NEW),
+        ("older event", BY_EVENT, by_event(5), by_event(4), OLD),
+        ("before 1970, newer", BY_EVENT, by_event(-5), by_event(-4), NEW),
+        ("before 1970, older", BY_EVENT, by_event(-5), by_event(-6), OLD),
+        ("over 1970, newer", BY_EVENT, by_event(-1), by_event(0), NEW),
+        ("over 1970, older", BY_EVENT, by_event(0), by_event(-1), OLD),
         (
             "high half decides, newer",
-            EventThenCreated,
+            BY_EVENT,
             by_event(FAR - 1),
             by_event(FAR),
             NEW,
         ),
         (
             "high half decides, older",
-            EventThenCreated,
+            BY_EVENT,
             by_event(FAR),
             by_event(FAR - 1),
             OLD,
         ),
         (
             "ends of time, newer",
-            EventThenCreated,
+            BY_EVENT,
             by_event(i64::MIN),
             by_event(i64::MAX),
             NEW,
         ),
         (
             "ends of time, older",
-            EventThenCreated,
+            BY_EVENT,
             by_event(i64::MAX),
             by_event(i64::MIN),
             OLD,
         ),
         (
             "created breaks the tie, newer",
-            EventThenCreated,
+            BY_EVENT,
             by_created(Some(1)),
             by_created(Some(2)),
             NEW,
         ),
         (
             "created breaks the tie, same",
-            EventThenCreated,
+            BY_EVENT,
             by_created(Some(2)),
             by_created(Some(2)),
             NEW,
         ),
         (
             "created breaks the tie, older",
-            EventThenCreated,
+            BY_EVENT,
             by_created(Some(2)),
             by_created(Some(1)),
             OLD,
         ),
         (
             "created before 1970, older",
-            EventThenCreated,
+            BY_EVENT,
             by_created(Some(0)),
             by_created(Some(-1)),
             OLD,
         ),
         (
             "any created is newer than none",
-            EventThenCreated,
+            BY_EVENT,
             by_created(None),
             by_created(Some(i64::MIN)),
             NEW,
         ),
         (
             "none is older than any created",
-            EventThenCreated,
+            BY_EVENT,
             by_created(Some(i64::MIN)),
             by_created(None),
             OLD,
         ),
         (
             "event comes before created",
-            EventThenCreated,
+            BY_EVENT,
             Times {
                 event: 8,
                 created: Some(1),
@@ -125,13 +125,13 @@ async fn an_older_value_never_overwrites_a_newer_one() {
             },
             OLD,
         ),
-        ("newer as-of", AsOf, by_as_of(5), by_as_of(6), NEW),
-        ("same as-of", AsOf, by_as_of(5), by_as_of(5), NEW),
-        ("older as-of", AsOf, by_as_of(5), by_as_of(4), OLD),
-        ("as-of over 1970, older", AsOf, by_as_of(0), by_as_of(-1), OLD),
+        ("newer as-of", Guard::AsOf, by_as_of(5), by_as_of(6), NEW),
+        ("same as-of", Guard::AsOf, by_as_of(5), by_as_of(5), NEW),
+        ("older as-of", Guard::AsOf, by_as_of(5), by_as_of(4), OLD),
+        ("as-of over 1970, older", Guard::AsOf, by_as_of(0), by_as_of(-1), OLD),
         (
             "as-of alone counts",
-            AsOf,
+            Guard::AsOf,
             Times {
                 event: 9,
                 created: Some(9),
@@ -231,7 +231,7 @@ async fn large_batches_of_wide_values_land_whole() {
         })
         .collect();
     let bytes = batch.iter().map(|(_, blob)| blob.len() as u64).sum();
-    let outcome = writer.write(&view.name, Guard::EventThenCreated, &batch).await.unwrap();
+    let outcome = writer.write(&view.name, BY_EVENT, &batch).await.unwrap();
     assert_eq!(
         outcome,
         Written {
@@ -244,7 +244,7 @@ async fn large_batches_of_wide_values_land_whole() {
         let row = read_one(&reader, &view, &carrier(&i.to_string()), 1).await;
         assert_eq!(row.values, [Some(Value::String(wide(i)))], "{i}");
     }
-    let none = writer.write(&view.name, Guard::EventThenCreated, &[]).await.unwrap();
+    let none = writer.write(&view.name, BY_EVENT, &[]).await.unwrap();
     assert_eq!(none, Written::default());
 }
 
@@ -261,10 +261,7 @@ async fn bytes_of_a_newer_format_stay_and_are_named() {
     let batch: Vec<_> = ["AA", "UA", "ZZ"]
         .map(|name| (carrier(name), counter(&view, Times::all(9), 9)))
         .into();
-    let error = writer
-        .write(&view.name, Guard::EventThenCreated, &batch)
-        .await
-        .unwrap_err();
+    let error = writer.write(&view.name, BY_EVENT, &batch).await.unwrap_err();
     assert!(
         matches!(&error, StoreError::UnknownFormat { key, version: 2 } if key.ends_with(":rows:{carrier=UA}")),
         "{error}"
@@ -289,20 +286,10 @@ async fn bytes_too_short_to_be_a_value_are_overwritten_and_never_written() {
     for stored in [&b""[..], b"\x02", b"junk", &good[..33]] {
         raw.run::<()>(&[b"SET", b"@rows:{carrier=UA}", stored]).await;
         let batch = [(carrier("UA"), good.clone())];
-        assert_eq!(
-            writer
-                .write(&view.name, Guard::EventThenCreated, &batch)
-                .await
-                .unwrap()
-                .written,
-            1
-        );
+        assert_eq!(writer.write(&view.name, BY_EVENT, &batch).await.unwrap().written, 1);
         assert_eq!(number(&read_one(&reader, &view, &carrier("UA"), 1).await), Some(1));
     }
     let torn = [(carrier("UA"), good[..33].to_vec())];
-    let error = writer
-        .write(&view.name, Guard::EventThenCreated, &torn)
-        .await
-        .unwrap_err();
+    let error = writer.write(&view.name, BY_EVENT, &torn).await.unwrap_err();
     assert!(matches!(error, StoreError::NotAValue { .. }), "{error}");
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod floor; // what a complete run did not find keeps nothing out
 mod guard; // who may overwrite whom
 mod markers; // markers never move back
 mod outages; // slow, away, back again, without its scripts

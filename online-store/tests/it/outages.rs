@@ -59,7 +59,10 @@ async fn a_killed_redis_fails_calls_at_once_and_is_used_again_when_it_is_back() 
     let batch = [(carrier("UA"), counter(&view, Times::all(1), 1))];
     let m = marker("r", 1, 1);
     writer.put_schema(&view).await.unwrap();
-    writer.write(&view.name, Guard::EventThenCreated, &batch).await.unwrap();
+    writer
+        .write(&view.name, Guard::EventThenCreated { complete_as_of: None }, &batch)
+        .await
+        .unwrap();
     assert!(create(&writer, &view, &m).await);
     eventually("the reader knows the marker", async || {
         reader.marker(&view.name).is_some()
@@ -102,7 +105,10 @@ async fn a_killed_redis_fails_calls_at_once_and_is_used_again_when_it_is_back() 
     })
     .await;
     eventually("the writer is back", async || writer.put_schema(&view).await.is_ok()).await;
-    writer.write(&view.name, Guard::EventThenCreated, &batch).await.unwrap();
+    writer
+        .write(&view.name, Guard::EventThenCreated { complete_as_of: None }, &batch)
+        .await
+        .unwrap();
     assert_eq!(number(&read_one(&reader, &view, &carrier("UA"), 1).await), Some(1));
     stop.cancel();
     task.await.unwrap();
@@ -171,7 +177,7 @@ async fn forgotten_scripts_are_sent_again() {
             .collect();
         assert_eq!(
             writer
-                .write(&view.name, Guard::EventThenCreated, &batch)
+                .write(&view.name, Guard::EventThenCreated { complete_as_of: None }, &batch)
                 .await
                 .unwrap()
                 .written,

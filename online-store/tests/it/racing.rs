@@ -41,7 +41,10 @@ async fn racing_writers_never_leave_or_show_an_older_value() {
                     .collect();
                 let again = random.below(VERSIONS);
                 batch.push((carrier("0"), counter(&view, times(again), again)));
-                writer.write(&view.name, Guard::EventThenCreated, &batch).await.unwrap();
+                writer
+                    .write(&view.name, Guard::EventThenCreated { complete_as_of: None }, &batch)
+                    .await
+                    .unwrap();
             }
         })
     });

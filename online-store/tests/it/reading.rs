@@ -19,7 +19,7 @@ async fn put(writer: &OnlineWriter, view: &View, name: &str, blob: Vec<u8>) {
     let guard = if view.is_aggregate() {
         Guard::AsOf
     } else {
-        Guard::EventThenCreated
+        Guard::EventThenCreated { complete_as_of: None }
     };
     writer.write(&view.name, guard, &[(carrier(name), blob)]).await.unwrap();
 }

@@ -248,7 +248,11 @@ impl Bench {
         let writer = store.writer();
         writer.put_schema(view).await.unwrap();
         writer
-            .write(&view.name, Guard::EventThenCreated, &[(key, blob)])
+            .write(
+                &view.name,
+                Guard::EventThenCreated { complete_as_of: None },
+                &[(key, blob)],
+            )
             .await
             .unwrap();
     }

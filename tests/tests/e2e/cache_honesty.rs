@@ -124,7 +124,7 @@ async fn write_level(stand: &Stand, user: usize, version: u64) {
     let written = stand
         .store
         .writer()
-        .write(&view.name, Guard::EventThenCreated, &batch)
+        .write(&view.name, Guard::EventThenCreated { complete_as_of: None }, &batch)
         .await
         .unwrap();
     assert_eq!(written.written, 1);

@@ -179,3 +179,68 @@ async fn a_half_damaged_marker_is_replaced_too() {
         .await;
     assert!(create(&store.writer(), &view, &marker("r1", 1, 1)).await);
 }
+
+#[tokio::test]
+async fn a_run_goes_on_only_where_it_began() {
+    let mut server = Server::start();
+    let (store, raw) = store_at(&server.url());
+    let (view, other) = (aggregate_view(), counter_view());
+    let writer = store.writer();
+    assert_eq!(
+        writer.resume_run(&view.name, "r1", "").await.unwrap(),
+        None,
+        "nothing began"
+    );
+
+    let begun = writer.begin_run(&view.name, "r1").await.unwrap();
+    let process = begun.server().to_owned();
+    let resume = async |run: &str, process: &str| writer.resume_run(&view.name, run, process).await.unwrap();
+    assert_eq!(resume("r1", &process).await, Some(begun.clone()), "by another shard");
+    assert_eq!(
+        resume("r1", &process).await,
+        Some(begun.clone()),
+        "as often as they like"
+    );
+    assert_eq!(resume("r2", &process).await, None, "another run");
+    assert_eq!(
+        resume("r1", &process[..process.len() - 1]).await,
+        None,
+        "another process"
+    );
+    assert_eq!(resume("r1", "").await, None, "no process");
+    assert_eq!(writer.resume_run(&other.name, "r1", &process).await.unwrap(), None);
+
+    // The marker is set with what was resumed, and then there is nothing to go on with.
+    let resumed = resume("r1", &process).await.unwrap();
+    let m1 = marker("r1", 1, 1);
+    assert!(writer.create_marker(&view.name, &m1, &resumed).await.unwrap());
+    assert_eq!(resume("r1", &process).await, None, "it is done");
+
+    // Another run has begun since.
+    writer.begin_run(&view.name, "r2").await.unwrap();
+    writer.begin_run(&view.name, "r3").await.unwrap();
+    assert_eq!(resume("r2", &process).await, None, "r3 has begun");
+    assert!(resume("r3", &process).await.is_some());
+
+    // Flushed between resuming and the end.
+    let resumed = resume("r3", &process).await.unwrap();
+    raw.run::<()>(&[b"FLUSHALL"]).await;
+    assert_eq!(resume("r3", &process).await, None, "flushed");
+    let error = writer
+        .create_marker(&view.name, &marker("r3", 3, 3), &resumed)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::DataLost { .. }), "{error}");
+
+    // Restarted from data that has the note, but perhaps not the newest writes.
+    writer.begin_run(&view.name, "r4").await.unwrap();
+    assert!(resume("r4", &process).await.is_some());
+    server.restart();
+    writer.begin_run(&view.name, "r4").await.unwrap();
+    assert_eq!(resume("r4", &process).await, None, "restarted");
+
+    // What is no hash holds no note.
+    raw.run::<()>(&[b"SET", b"@aggregates:@marker", b"x"]).await;
+    let error = writer.resume_run(&view.name, "r4", &process).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+}

@@ -4,6 +4,7 @@ use feature_defs::codec::{Body, Header, encode};
 use feature_defs::definitions::View;
 use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::time::Timestamp;
+use feature_defs::value::{Value, ValueType};
 
 use crate::source::{DecodeError, Fields};
 
@@ -24,8 +25,7 @@ pub(super) struct EncodeError {
     pub(super) error: DecodeError,
 }
 
-/// Encodes a row of keys, event, created and features (row view), or of keys, newest event and features (aggregate view;
-/// without an event the entity has left its windows).
+/// Encodes a row of keys, whether there is a value, event, created and features.
 pub(super) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) -> Result<Encoded, EncodeError> {
     let key = entity_key(view, &mut fields).map_err(|error| EncodeError { entity: None, error })?;
     match header_and_body(view, as_of, &mut fields) {
@@ -57,22 +57,21 @@ fn header_and_body(
     as_of: Timestamp,
     fields: &mut Fields<'_>,
 ) -> Result<(Header, Body, Option<Timestamp>), DecodeError> {
-    let event = fields.timestamp()?;
-    let header = if view.is_aggregate() {
-        Header {
+    let present = fields.value(ValueType::Bool)? == Some(Value::Bool(true));
+    let (event, created) = (fields.timestamp()?, fields.timestamp()?);
+    // An aggregate is of the run's moment, whenever its newest event was. So is the absence of a value, unless a row says
+    // since when.
+    let header = match event {
+        Some(event) if !view.is_aggregate() => Header { event, created, as_of },
+        None if present => return Err(DecodeError::Copy),
+        _ => Header {
             event: as_of,
             created: None,
             as_of,
-        }
-    } else {
-        Header {
-            event: event.ok_or(DecodeError::Copy)?,
-            created: fields.timestamp()?,
-            as_of,
-        }
+        },
     };
-    if event.is_none() {
-        return Ok((header, Body::Tombstone, None));
+    if !present {
+        return Ok((header, Body::Tombstone, event));
     }
     let values = view
         .fields()

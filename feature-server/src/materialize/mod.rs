@@ -29,7 +29,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::database::DatabaseError;
 use crate::progress::Progress;
-use crate::source;
+use crate::source::{self, Part, Scope, Wanted};
 use crate::store::{Begun, Counts, Finished, Kind};
 pub use error::RunError;
 use lock::Lock;
@@ -247,14 +247,15 @@ impl Run<'_> {
         if !problems.is_empty() {
             return Err(RunError::Columns(problems));
         }
-        let select = match (&self.plan, self.view.is_aggregate()) {
-            (Plan::Full { .. }, false) => source::rows_as_of(self.view, &columns, self.as_of),
-            (Plan::Full { .. }, true) => source::aggregates_as_of(self.view, &columns, self.as_of),
-            (Plan::Incremental { since, .. }, false) => source::changed_rows(self.view, &columns, self.as_of, *since),
-            (Plan::Incremental { since, .. }, true) => {
-                source::changed_aggregates(self.view, &columns, self.as_of, *since)
-            }
+        let wanted = Wanted {
+            as_of: self.as_of,
+            scope: match &self.plan {
+                Plan::Full { .. } => Scope::All,
+                Plan::Incremental { since, .. } => Scope::Changed(*since),
+            },
+            part: Part::ALL,
         };
+        let select = source::values_query(self.view, &columns, &wanted);
         let writer = self.app.writer();
         let begun = writer.begin_run(&self.view.name, &self.id.to_string()).await?;
         writer.put_schema(self.view).await?;

@@ -1,8 +1,6 @@
 //! SQL of aggregate views: windowed aggregates over events, as of a moment.
 //!
-//! An entity without an event in its longest window has no value. An incremental run recomputes, whole, each entity that
-//! an event has entered or left a window of, or that has late or corrected events; those left without any event come out
-//! with a null for the newest event.
+//! An entity without an event in its longest window has no value.
 
 use std::collections::BTreeSet;
 
@@ -11,98 +9,60 @@ use feature_defs::time::{Span, Timestamp};
 use feature_defs::value::ValueType;
 
 use super::columns::Columns;
-use super::sql::{self, Moment, Since};
+use super::keys::{self, Events};
+use super::sql::{self, Moment};
+use super::visible::{self, Versions};
 
-/// Selects keys, newest event and features of each entity with an event in its longest window at a moment.
-pub(crate) fn aggregates_as_of(view: &View, columns: &Columns, as_of: Timestamp) -> String {
-    let keys = sql::keys(view);
+/// Selects the values of each entity with an event in its longest window at a moment, in order of the join keys. `of` are
+/// conditions on a row's entity.
+pub(super) fn per_entity(view: &View, columns: &Columns, as_of: Timestamp, of: &[String]) -> String {
     let moment = Moment::At(as_of);
+    let conditions = [
+        &[keys::present(view), within(view, moment, longest(view))],
+        of,
+        &visible::conditions(view, Versions::Hashed),
+    ]
+    .concat();
+    let entity = keys::sorted(view, &keys::keys(view)).join(", ");
     format!(
-        "SELECT {keys}, max({event}), {features} FROM {relation} WHERE {present} AND {within} GROUP BY {groups}",
-        keys = keys.join(", "),
-        event = sql::event(&view.source),
-        features = features(view, columns, moment).join(", "),
-        relation = sql::relation(&view.source),
-        present = sql::keys_present(view),
-        within = within(view, moment, longest(view)),
-        groups = positions(keys.len()),
+        "SELECT {keys}, {list} FROM {events} GROUP BY {entity} ORDER BY {entity}",
+        keys = grouped(view),
+        list = value(view, columns, moment),
+        events = visible::events(view, &conditions),
     )
 }
 
-/// Selects keys, newest event and features of each entity whose windows may hold something else than they did in the
-/// run before; of an entity without events in its longest window the newest event is null.
-pub(crate) fn changed_aggregates(view: &View, columns: &Columns, as_of: Timestamp, since: Since) -> String {
-    let keys = sql::keys(view);
-    let names: Vec<String> = (0..keys.len()).map(|i| format!("k{i}")).collect();
-    let select = |condition: String| {
-        let list = keys
-            .iter()
-            .zip(&names)
-            .map(|(key, name)| format!("{key} AS {name}"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        format!(
-            "SELECT {list} FROM {relation} WHERE {present} AND {condition}",
-            relation = sql::relation(&view.source),
-            present = sql::keys_present(view)
-        )
-    };
-    let moment = Moment::At(as_of);
-    // One range a branch, so that an index can serve each.
-    let changed: Vec<String> = changes(view, as_of, since).into_iter().map(select).collect();
-    let owned: Vec<String> = names.iter().map(|name| format!("changed.{name}")).collect();
+/// Selects the value over these events, which are those of an entity's longest window at the moment; no row if there are
+/// none.
+pub(super) fn over(events: &Events<'_>, moment: Moment<'_>) -> String {
+    let view = events.view;
+    let conditions = [events.conditions(), visible::conditions(view, Versions::LookedUp)].concat();
     format!(
-        "WITH changed AS MATERIALIZED ({changed}) SELECT {keys}, max({event}), {features} FROM changed LEFT JOIN {relation} ON {matches} AND {within} GROUP BY {keys}",
-        changed = changed.join(" UNION "),
-        keys = owned.join(", "),
-        event = sql::event(&view.source),
-        features = features(view, columns, moment).join(", "),
-        relation = sql::relation(&view.source),
-        matches = sql::keys_equal(view, &owned),
-        within = within(view, moment, longest(view)),
+        "SELECT {list} FROM {events} HAVING count(*) > 0",
+        list = value(view, events.columns, moment),
+        events = visible::events(view, &conditions),
     )
 }
 
-/// Selects present, event (the moment) and features of the entity with these keys at a moment; no row if it has none.
-pub(crate) fn aggregates_of(view: &View, columns: &Columns, keys: &[String], moment: &str) -> String {
-    let at = Moment::Of(moment);
-    let features = features(view, columns, at);
-    let list = features
-        .iter()
-        .enumerate()
-        .map(|(i, f)| format!(", {f} AS f{i}"))
-        .collect::<String>();
-    format!(
-        "SELECT true AS present, {moment} AS event{list} FROM {relation} WHERE {matches} AND {within} HAVING count(*) > 0",
-        relation = sql::relation(&view.source),
-        matches = sql::keys_equal(view, keys),
-        within = within(view, at, longest(view)),
-    )
+/// The join keys that rows are grouped by, under their names.
+fn grouped(view: &View) -> String {
+    let named = keys::sorted(view, &keys::keys(view)).into_iter().zip(keys::names(view));
+    named
+        .map(|(key, name)| format!("{key} AS {name}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
-/// The conditions that select rows of entities whose windows may have changed.
-fn changes(view: &View, as_of: Timestamp, since: Since) -> Vec<String> {
-    let event = sql::event(&view.source);
-    let until = sql::instant(as_of);
-    let mut conditions = vec![format!(
-        "{event} > {} AND {event} <= {until}",
-        sql::instant(since.event)
-    )];
-    if let (Some(created), Some(from)) = (sql::raw_created(&view.source), since.created) {
-        let within = within(view, Moment::At(as_of), longest(view));
-        conditions.push(format!(
-            "{created} >= {} AND {created} < 'infinity' AND {within}",
-            sql::instant(from)
-        ));
-    }
-    for window in windows(view) {
-        let from = Moment::At(since.as_of).minus(window);
-        conditions.push(format!(
-            "{event} > {from} AND {event} <= {}",
-            Moment::At(as_of).minus(window)
-        ));
-    }
-    conditions
+/// What is selected of the events: that there is a value, the newest event, no created timestamp, the features.
+fn value(view: &View, columns: &Columns, moment: Moment<'_>) -> String {
+    let features = features(view, columns, moment).into_iter().enumerate();
+    format!(
+        "true AS present, max({}) AS event, NULL::timestamptz AS created{}",
+        sql::event(&view.source),
+        features
+            .map(|(i, feature)| format!(", {feature} AS f{i}"))
+            .collect::<String>(),
+    )
 }
 
 fn aggregates(view: &View) -> &[Aggregate] {
@@ -112,7 +72,8 @@ fn aggregates(view: &View) -> &[Aggregate] {
     }
 }
 
-fn windows(view: &View) -> BTreeSet<Span> {
+/// Each window that events of the view leave.
+pub(super) fn windows(view: &View) -> BTreeSet<Span> {
     aggregates(view).iter().map(|a| a.window).collect()
 }
 
@@ -123,10 +84,6 @@ fn longest(view: &View) -> Span {
 fn within(view: &View, moment: Moment<'_>, window: Span) -> String {
     let event = sql::event(&view.source);
     format!("{event} > {} AND {event} <= {}", moment.minus(window), moment.sql())
-}
-
-fn positions(count: usize) -> String {
-    (1..=count).map(|i| i.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn features(view: &View, columns: &Columns, moment: Moment<'_>) -> Vec<String> {

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use feature_defs::definitions::{Definitions, Function, Relation, Source, View, ViewKind};
-use feature_defs::key::KeyType;
 use feature_defs::value::ValueType;
 use serde::Serialize;
 use sqlx::postgres::{PgConnection, PgTypeInfo, PgTypeKind};
@@ -30,7 +29,12 @@ pub(crate) enum ColumnType {
     Int,
     /// float4, float8, numeric: types with a NaN
     Float,
+    /// text and varchar, whose text is what is compared; enums
     Text,
+    /// `char(n)`, which compares without its trailing blanks
+    PaddedText,
+    /// text, to whoever reads it
+    Uuid,
     Bytes,
     Timestamp,
     /// `timestamp` without time zone: what moment it is depends on who reads it
@@ -38,6 +42,8 @@ pub(crate) enum ColumnType {
     FloatList,
     IntList,
     TextList,
+    /// No feature, but it has an order: dates, intervals, addresses.
+    Ordered,
     Other,
 }
 
@@ -138,15 +144,23 @@ fn kind(info: &PgTypeInfo) -> ColumnType {
         "BOOL" => ColumnType::Bool,
         "INT2" | "INT4" | "INT8" => ColumnType::Int,
         "FLOAT4" | "FLOAT8" | "NUMERIC" => ColumnType::Float,
-        "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UUID" => ColumnType::Text,
+        "TEXT" | "VARCHAR" | "NAME" => ColumnType::Text,
+        "CHAR" => ColumnType::PaddedText,
+        "UUID" => ColumnType::Uuid,
         "BYTEA" => ColumnType::Bytes,
         "TIMESTAMPTZ" => ColumnType::Timestamp,
         "TIMESTAMP" => ColumnType::LocalTimestamp,
         "FLOAT4[]" | "FLOAT8[]" | "NUMERIC[]" => ColumnType::FloatList,
         "INT2[]" | "INT4[]" | "INT8[]" => ColumnType::IntList,
         "TEXT[]" | "VARCHAR[]" | "CHAR[]" | "UUID[]" => ColumnType::TextList,
+        "DATE" | "TIME" | "TIMETZ" | "INTERVAL" | "INET" | "CIDR" | "MACADDR" | "MACADDR8" | "OID" | "MONEY"
+        | "BIT" | "VARBIT" => ColumnType::Ordered,
         _ => ColumnType::Other,
     }
+}
+
+const fn is_text(column: ColumnType) -> bool {
+    matches!(column, ColumnType::Text | ColumnType::PaddedText | ColumnType::Uuid)
 }
 
 /// Whether a column of this kind can be a feature of this type.
@@ -155,7 +169,7 @@ const fn fits(column: ColumnType, wanted: ValueType) -> bool {
         ValueType::Bool => matches!(column, ColumnType::Bool),
         ValueType::Int64 => matches!(column, ColumnType::Int),
         ValueType::Float32 | ValueType::Float64 => matches!(column, ColumnType::Float | ColumnType::Int),
-        ValueType::String => matches!(column, ColumnType::Text),
+        ValueType::String => is_text(column),
         ValueType::Bytes => matches!(column, ColumnType::Bytes),
         ValueType::Timestamp => matches!(column, ColumnType::Timestamp),
         ValueType::Float32List => matches!(column, ColumnType::FloatList | ColumnType::IntList),
@@ -175,6 +189,12 @@ pub(crate) fn check_view(view: &View, columns: &Columns) -> Vec<Problem> {
             });
         }
     };
+    let is_comparable = |kind| {
+        !matches!(
+            kind,
+            ColumnType::FloatList | ColumnType::IntList | ColumnType::TextList | ColumnType::Other
+        )
+    };
     let is_timestamp = |kind| kind == ColumnType::Timestamp;
     expect(
         "event_timestamp".into(),
@@ -185,12 +205,20 @@ pub(crate) fn check_view(view: &View, columns: &Columns) -> Vec<Problem> {
     if let Some(created) = &view.source.created_timestamp {
         expect("created_timestamp".into(), created, &is_timestamp, "timestamptz");
     }
+    for column in &view.source.key {
+        expect("key".into(), column, &is_comparable, "a comparable type");
+    }
+    if let Some(deleted) = &view.source.deleted {
+        expect("deleted".into(), deleted, &|kind| kind == ColumnType::Bool, "bool");
+    }
     for (key, column) in view.entity.join_keys.iter().zip(&view.key_columns) {
-        let (wanted, kind) = match key.key_type {
-            KeyType::String => ("string", ColumnType::Text),
-            KeyType::Int64 => ("int64", ColumnType::Int),
-        };
-        expect(format!("join key {}", key.name), column, &|found| found == kind, wanted);
+        let wanted = key.key_type.value_type();
+        expect(
+            format!("join key {}", key.name),
+            column,
+            &|found| fits(found, wanted),
+            wanted.name(),
+        );
     }
     match &view.kind {
         ViewKind::Row { columns: names } => {
@@ -289,6 +317,9 @@ pub(crate) async fn missing_indexes(
                 .iter()
                 .map(|created| vec![created.clone()]),
         );
+        if !view.source.key.is_empty() {
+            wanted.push(view.source.key.clone());
+        }
         match &view.source.relation {
             Relation::Table(table) if is_view(connection, table).await? => {
                 notes.push(format!(

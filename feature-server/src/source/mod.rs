@@ -4,17 +4,22 @@
 //! column for a training set.
 
 mod aggregates;
+mod changed;
 mod columns;
 mod decode;
+mod keys;
+mod lookup;
 mod rows;
 mod sql;
 mod training;
+mod values;
+mod visible;
 
-pub(crate) use aggregates::{aggregates_as_of, changed_aggregates};
 pub(crate) use columns::{check_view, columns_of, missing_indexes};
 pub(crate) use decode::{CopyRows, DecodeError, Fields, decode_value, timestamp};
-pub(crate) use rows::{changed_rows, rows_as_of};
+pub(crate) use keys::Part;
 pub(crate) use sql::{Since, SourceError};
-pub(crate) use training::training_query;
+pub(crate) use training::{training_query, verification_query};
+pub(crate) use values::{Scope, Wanted, changed_among_query, expectations_query, sample_query, values_query};
 
 pub use columns::Problem;

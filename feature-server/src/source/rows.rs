@@ -1,104 +1,75 @@
 //! SQL of row views: the newest row per entity is the value.
 //!
-//! Newest means latest event timestamp, then latest created timestamp, then the first by the features' own order, so
-//! that the same rows always give the same value.
+//! Newest means latest event timestamp, then latest created timestamp, then deleted before not deleted, then the first by
+//! the features' own order, so that the same rows always give the same value.
 //!
-//! An incremental run looks at changed rows only and takes the newest among them; whether that is newer than what is
-//! online, the write guard decides. Rows that tie in both timestamps are looked at together or not at all, since what
-//! selects them is those timestamps, so the deterministic order holds there too.
+//! Without a `key`, an incremental run looks at changed rows only and takes the newest among them; whether that is newer
+//! than what is online, the write guard decides. Rows that tie in both timestamps are looked at together or not at all,
+//! since what selects them is those timestamps, so the deterministic order holds there too. A newest row that is deleted
+//! comes out as not present, under its own times: they are the tombstone's.
 
 use feature_defs::definitions::{View, ViewKind};
-use feature_defs::time::{Span, Timestamp};
 
 use super::columns::Columns;
-use super::sql::{self, Moment, Since};
+use super::keys::{self, Events};
+use super::sql;
+use super::visible::{self, Versions};
 
-/// Selects keys, event, created and features of each entity's newest row at a moment.
-pub(crate) fn rows_as_of(view: &View, columns: &Columns, as_of: Timestamp) -> String {
-    newest_per_entity(view, columns, &happened(view, Moment::At(as_of), None))
+/// Selects, by entity, the newest of the rows that satisfy these conditions.
+pub(super) fn newest_per_entity(view: &View, columns: &Columns, conditions: &[String]) -> String {
+    let conditions = [conditions, &visible::conditions(view, Versions::Hashed)].concat();
+    let entity = keys::sorted(view, &keys::keys(view)).join(", ");
+    let (list, order) = value(view, columns);
+    format!(
+        "SELECT DISTINCT ON ({entity}) {keys}, {list} FROM {relation} WHERE {conditions} ORDER BY {entity}, {event} DESC, {order}",
+        keys = keys::selected(view),
+        relation = sql::relation(&view.source),
+        conditions = conditions.join(" AND "),
+        event = sql::event(&view.source),
+    )
 }
 
-/// The same, of the newest among the rows that an incremental run has to look at.
-pub(crate) fn changed_rows(view: &View, columns: &Columns, as_of: Timestamp, since: Since) -> String {
-    let event = sql::event(&view.source);
-    let recent = format!("{event} > {}", sql::instant(since.event));
-    let changed = match (sql::raw_created(&view.source), since.created) {
-        (Some(created), Some(from)) => {
-            format!(
-                "({created} >= {} AND {created} < 'infinity' OR {recent})",
-                sql::instant(from)
-            )
+/// Selects the newest row among these.
+pub(super) fn newest_of(events: &Events<'_>) -> String {
+    let view = events.view;
+    let (mut conditions, newest_first) = events.newest_first();
+    conditions.extend(visible::conditions(view, Versions::LookedUp));
+    let (list, order) = value(view, events.columns);
+    format!(
+        "SELECT {list} FROM {relation} WHERE {conditions} ORDER BY {newest_first}, {order} LIMIT 1",
+        relation = sql::relation(&view.source),
+        conditions = conditions.join(" AND "),
+    )
+}
+
+/// What is selected of a row (whether there is a value, event, created, features), and the order among rows of the same
+/// event time.
+fn value(view: &View, columns: &Columns) -> (String, String) {
+    let source = &view.source;
+    let created = sql::created(source);
+    let features = features(view, columns);
+    let mut order = vec![format!("{created} DESC NULLS LAST")];
+    let deleted = visible::deleted(source).filter(|_| source.key.is_empty());
+    let present = match &deleted {
+        Some(deleted) => {
+            order.push(format!("{deleted} IS TRUE DESC"));
+            format!("{deleted} IS NOT TRUE")
         }
-        _ => recent,
+        None => "true".to_owned(),
     };
-    newest_per_entity(
-        view,
-        columns,
-        &format!("{} AND {changed}", happened(view, Moment::At(as_of), None)),
-    )
-}
-
-/// Selects event and features of the newest row of the entity with these keys at a moment, if it is younger than the
-/// view's ttl.
-pub(crate) fn newest_row(view: &View, columns: &Columns, keys: &[String], moment: &str) -> String {
-    let features = features(view, columns);
-    let list = features
-        .iter()
-        .enumerate()
-        .map(|(i, f)| format!(", {f} AS f{i}"))
-        .collect::<String>();
-    format!(
-        "SELECT true AS present, {event} AS event{list} FROM {relation} WHERE {matches} AND {happened} ORDER BY {order} LIMIT 1",
-        event = sql::event(&view.source),
-        relation = sql::relation(&view.source),
-        matches = sql::keys_equal(view, keys),
-        happened = happened(view, Moment::Of(moment), view.ttl),
-        order = newest_first(view, &features),
-    )
-}
-
-fn newest_per_entity(view: &View, columns: &Columns, condition: &str) -> String {
-    let features = features(view, columns);
-    // By bytes: each spelling is an entity of its own, whatever the column's collation holds for equal.
-    let keys = sql::keys(view);
-    let distinct = keys
-        .iter()
-        .zip(&view.entity.join_keys)
-        .map(|(k, key)| sql::sortable(k, key.key_type.value_type()))
-        .collect::<Vec<_>>()
-        .join(", ");
-    format!(
-        "SELECT DISTINCT ON ({distinct}) {keys}, {event}, {created}, {list} FROM {relation} WHERE {present} AND {condition} ORDER BY {distinct}, {order}",
-        keys = keys.join(", "),
-        event = sql::event(&view.source),
-        created = sql::created(&view.source),
-        list = features.join(", "),
-        relation = sql::relation(&view.source),
-        present = sql::keys_present(view),
-        order = newest_first(view, &features),
-    )
-}
-
-/// That a row has happened by the moment, and less than `ttl` before it.
-fn happened(view: &View, moment: Moment<'_>, ttl: Option<Span>) -> String {
-    let event = sql::event(&view.source);
-    let after = ttl.map_or_else(|| "'-infinity'::timestamptz".to_owned(), |ttl| moment.minus(ttl));
-    format!("{event} <= {} AND {event} > {after}", moment.sql())
-}
-
-fn newest_first(view: &View, features: &[String]) -> String {
-    let mut order = format!(
-        "{} DESC, {} DESC NULLS LAST",
-        sql::event(&view.source),
-        sql::created(&view.source)
-    );
-    for (feature, field) in features.iter().zip(view.fields()) {
-        for place in sql::total_order(feature, field.value_type) {
-            order.push_str(", ");
-            order.push_str(&place);
-        }
+    let mut list = vec![
+        format!("{present} AS present"),
+        format!("{} AS event", sql::event(source)),
+        format!("{created} AS created"),
+    ];
+    for (i, (feature, field)) in features.iter().zip(view.fields()).enumerate() {
+        list.push(match &deleted {
+            Some(_) => format!("CASE WHEN {present} THEN {feature} END AS f{i}"),
+            None => format!("{feature} AS f{i}"),
+        });
+        order.extend(sql::total_order(feature, field.value_type));
     }
-    order
+    (list.join(", "), order.join(", "))
 }
 
 fn features(view: &View, columns: &Columns) -> Vec<String> {

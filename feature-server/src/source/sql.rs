@@ -1,7 +1,6 @@
-//! The parts that all generated SQL is made of: identifiers, moments, relations, keys and typed columns.
+//! The parts that all generated SQL is made of: identifiers, literals, moments, relations and typed columns.
 
-use feature_defs::definitions::{Relation, Source, View};
-use feature_defs::key::KeyType;
+use feature_defs::definitions::{Relation, Source};
 use feature_defs::name::SourceName;
 use feature_defs::time::{Span, Timestamp};
 use feature_defs::value::ValueType;
@@ -91,6 +90,11 @@ fn interval(span: Span) -> String {
     )
 }
 
+/// A text as a SQL literal, whatever the session holds backslashes for.
+pub(crate) fn text(value: &str) -> String {
+    format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 /// A name as a quoted SQL identifier.
 pub(crate) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -98,10 +102,15 @@ pub(crate) fn ident(name: &str) -> String {
 
 /// What stands behind `FROM`. Its rows go by the name `src`.
 pub(crate) fn relation(source: &Source) -> String {
+    relation_as(source, "src")
+}
+
+/// The same under another name.
+pub(crate) fn relation_as(source: &Source, alias: &str) -> String {
     match &source.relation {
-        Relation::Table(table) => format!("{} AS src", table_ident(table)),
+        Relation::Table(table) => format!("{} AS {alias}", table_ident(table)),
         // The line break ends a comment in the query's last line.
-        Relation::Query { sql, .. } => format!("(\n{sql}\n) AS src"),
+        Relation::Query { sql, .. } => format!("(\n{sql}\n) AS {alias}"),
     }
 }
 
@@ -131,49 +140,6 @@ pub(crate) fn created(source: &Source) -> String {
     match raw_created(source) {
         Some(created) => format!("CASE WHEN isfinite({created}) THEN {created} END"),
         None => "NULL::timestamptz".to_owned(),
-    }
-}
-
-/// The join keys of a row, each in its canonical type.
-pub(crate) fn keys(view: &View) -> Vec<String> {
-    let types = view.entity.join_keys.iter().map(|k| k.key_type);
-    view.key_columns
-        .iter()
-        .zip(types)
-        .map(|(column, key_type)| format!("{}{}", src(column), key_cast(key_type)))
-        .collect()
-}
-
-/// That no join key of a row is null.
-pub(crate) fn keys_present(view: &View) -> String {
-    view.key_columns
-        .iter()
-        .map(|column| format!("{} IS NOT NULL", src(column)))
-        .collect::<Vec<_>>()
-        .join(" AND ")
-}
-
-/// That a row's join keys equal these expressions of canonical type, written so that an index on the columns serves.
-pub(crate) fn keys_equal(view: &View, values: &[String]) -> String {
-    let equal = |((column, key), value): ((&String, &feature_defs::definitions::JoinKey), &String)| match key.key_type {
-        // An index on a narrower integer compares with a wider one; under a cast it would not be used.
-        KeyType::Int64 => format!("{} = {value}", src(column)),
-        // On text and varchar the cast does nothing that hides the index.
-        KeyType::String => format!("{}::text = {value}", src(column)),
-    };
-    view.key_columns
-        .iter()
-        .zip(&view.entity.join_keys)
-        .zip(values)
-        .map(equal)
-        .collect::<Vec<_>>()
-        .join(" AND ")
-}
-
-const fn key_cast(key_type: KeyType) -> &'static str {
-    match key_type {
-        KeyType::Int64 => "::int8",
-        KeyType::String => "::text",
     }
 }
 
@@ -281,5 +247,6 @@ mod tests {
     fn names_cannot_break_out() {
         assert_eq!(ident("a\"; DROP TABLE b --"), "\"a\"\"; DROP TABLE b --\"");
         assert_eq!(table_ident("public.planes"), "\"public\".\"planes\"");
+        assert_eq!(text(r"O'Hare\"), r"E'O''Hare\\'");
     }
 }

@@ -114,6 +114,11 @@ impl Span {
         Self(secs as i64 * 1_000_000)
     }
 
+    /// A span of so many microseconds; none, if they are negative.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(if micros < 0 { 0 } else { micros })
+    }
+
     /// Its length in microseconds, at least 0.
     pub const fn as_micros(self) -> i64 {
         self.0

@@ -38,6 +38,8 @@ pub struct ViewStatus {
     pub last_run: Option<RunRecord>,
     /// When its schedule has the next one due; by a server's own plan where one is asked.
     pub next_run: Option<Timestamp>,
+    /// Since when its schedule is stopped, if it is.
+    pub paused_since: Option<Timestamp>,
     /// What stands in the way.
     pub problem: Option<String>,
 }
@@ -76,38 +78,63 @@ impl App {
         let record = self.store().view(&view.name).await?;
         let freshness = Freshness::at(record.as_ref(), now);
         let last_run = self.store().runs(Some(view.name.as_str()), 1).await?.pop();
+        let paused_since = self.store().paused_since(&view.name).await?;
         let next_run = view
             .schedule
+            .filter(|_| paused_since.is_none())
             .and_then(|every| record.map(|record| record.as_of.plus(every)));
-        let problem = problem(view, &freshness, last_run.as_ref());
+        let problem = problem(view, &freshness, last_run.as_ref(), paused_since);
         Ok(ViewStatus {
             view: view.name.clone(),
             freshness,
             last_run,
             next_run,
+            paused_since,
             problem,
         })
     }
 }
 
-fn problem(view: &View, freshness: &Freshness, last_run: Option<&RunRecord>) -> Option<String> {
-    match last_run {
-        None => return Some("never materialized".into()),
-        Some(run) if run.outcome == "failed" => {
+fn problem(
+    view: &View,
+    freshness: &Freshness,
+    last_run: Option<&RunRecord>,
+    paused_since: Option<Timestamp>,
+) -> Option<String> {
+    let Some(run) = last_run else {
+        return Some("never materialized".into());
+    };
+    let reason = run.error.as_deref().unwrap_or("no reason recorded");
+    match run.outcome.as_str() {
+        "failed" => return Some(format!("the last run failed: {reason}")),
+        "cancelled" => return Some(format!("the last run was cancelled: {}", run.id)),
+        "interrupted" => {
+            return Some("the last run's process ended before it did: `materialize --resume` goes on with it".into());
+        }
+        "waiting" => {
+            let begun = run.processes.len();
             return Some(format!(
-                "the last run failed: {}",
-                run.error.as_deref().unwrap_or("no reason recorded")
+                "run {} waits for {} of its {} shards to begin; `cancel` ends it",
+                run.id,
+                i64::from(run.shards) - i64::try_from(begun).unwrap_or(i64::MAX),
+                run.shards
             ));
         }
-        Some(run) if run.outcome == "interrupted" => return Some("the last run's process ended before it did".into()),
-        Some(_) => {}
+        _ => {}
+    }
+    if let Some(warnings) = &run.warnings {
+        return Some(format!("the last run's data is not as expected: {warnings}"));
     }
     let lag_ms = freshness.lag_ms?;
     let allowed_ms = view.schedule?.as_micros() / 1_000 * 3;
     let watermark = freshness.watermark?;
-    (lag_ms > allowed_ms).then(|| {
-        format!(
+    if lag_ms <= allowed_ms {
+        return None;
+    }
+    Some(match paused_since {
+        Some(since) => format!("the schedule is paused since {since}; `unpause` lets it go on"),
+        None => format!(
             "the watermark has not moved from {watermark} for more than three intervals of its schedule: `serve` is not running, its runs take longer than that, or the source is a replica that lags"
-        )
+        ),
     })
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::materialize::{Mode, RunError};
+use crate::materialize::{Mode, RunError, RunRequest};
 use crate::progress::Progress;
 
 /// The first wait after a failure; it doubles with each further one.
@@ -91,6 +91,8 @@ enum Outcome {
     Done,
     /// Another run of the view is under way.
     Busy,
+    /// Somebody has stopped the schedule.
+    Paused,
     Failed(String),
 }
 
@@ -104,12 +106,12 @@ impl Worker {
                 permit = self.permits.acquire() => permit,
             };
             // A run that has begun is finished: stopping waits for it.
-            let outcome = self.run().await;
+            let outcome = self.run(failures).await;
             drop(permit);
             match outcome {
                 Outcome::Done => (failures, problem) = (0, None),
                 // Nothing is known of whether this view can be run.
-                Outcome::Busy => {}
+                Outcome::Busy | Outcome::Paused => {}
                 Outcome::Failed(error) => (failures, problem) = (failures + 1, Some(error)),
             }
             let wait = wait(self.every.to_std(), failures, due.elapsed());
@@ -129,14 +131,20 @@ impl Worker {
         }
     }
 
-    /// Runs once.
-    async fn run(&self) -> Outcome {
+    /// Runs once, unless the view is paused. What an earlier process left unfinished is continued; but if that fails, too,
+    /// a new run may see a source that has been mended meanwhile.
+    async fn run(&self, failures: u32) -> Outcome {
         let view = &self.view.name;
-        match self
-            .app
-            .materialize(view.as_str(), Mode::Incremental, None, &Progress::hidden())
-            .await
-        {
+        match self.app.store().paused_since(view).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Outcome::Paused,
+            Err(error) => return Outcome::Failed(error.to_string()),
+        }
+        let request = RunRequest {
+            resume: failures == 0,
+            ..RunRequest::new(Mode::Incremental)
+        };
+        match self.app.materialize(view.as_str(), &request, &Progress::hidden()).await {
             Ok(_) => Outcome::Done,
             Err(error @ RunError::Busy { .. }) => {
                 tracing::info!(%view, "skipped: {error}");

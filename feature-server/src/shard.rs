@@ -23,6 +23,12 @@ impl Shard {
         of: NonZeroU32::MIN,
     };
 
+    /// The shard of this number, from 1, of so many; `None` if there is no such shard.
+    pub fn new(index: u32, of: u32) -> Option<Self> {
+        let (index, of) = (NonZeroU32::new(index)?, NonZeroU32::new(of)?);
+        (index <= of).then_some(Self { index: index.get(), of })
+    }
+
     /// Which one it is, from 1.
     pub const fn index(self) -> u32 {
         self.index
@@ -44,8 +50,7 @@ impl FromStr for Shard {
     fn from_str(text: &str) -> Result<Self, InvalidShard> {
         let read = || {
             let (index, of) = text.split_once('/')?;
-            let (index, of): (NonZeroU32, NonZeroU32) = (index.parse().ok()?, of.parse().ok()?);
-            (index <= of).then_some(Self { index: index.get(), of })
+            Self::new(index.parse().ok()?, of.parse().ok()?)
         };
         read().ok_or_else(|| InvalidShard(text.to_owned()))
     }

@@ -11,7 +11,7 @@ use feature_defs::value::Value;
 use online_store::{Lookup, OnlineStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::{App, DatabaseUrl, Mode, Progress, RunError, RunSummary, Settings, Time, migrate};
+use crate::{App, DatabaseUrl, Mode, Progress, RunError, RunRequest, RunSummary, Settings, Time, migrate};
 
 /// A feature server on real stores, as of noon of a day in 2013.
 pub(crate) struct Ground {
@@ -125,7 +125,9 @@ impl Ground {
 
     pub(crate) async fn try_run(&self, view: &str, mode: Mode, time: &str) -> Result<RunSummary, RunError> {
         self.clock.set(at(time));
-        self.app.materialize(view, mode, None, &Progress::hidden()).await
+        self.app
+            .materialize(view, &RunRequest::new(mode), &Progress::hidden())
+            .await
     }
 
     /// What a reader finds for a carrier at a time of the day.

@@ -60,6 +60,16 @@ impl OnlineWriter {
         Ok(RunBegun { server })
     }
 
+    /// The server process that answers now, for a run that writes values and sets no marker.
+    ///
+    /// # Errors
+    /// Redis is away or refuses.
+    pub async fn server(&self) -> Result<RunBegun, StoreError> {
+        let (answer, server) = self.with_server(redis::cmd("PING")).await?;
+        self.connection.read::<Value>(answer)?;
+        Ok(RunBegun { server })
+    }
+
     /// Goes on with a run that was begun with this server process, whether it was interrupted or others share it. `None`
     /// if what it wrote may not be there any more, because Redis was flushed, restarted or failed over since, or if
     /// another run has begun, or this one has set its marker: then a new run must begin.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use feature_defs::definitions::{self, Definitions};
 use feature_defs::time::{ManualClock, Timestamp};
-use feature_server::{Mode, Progress, Settings as FeatureSettings, Time};
+use feature_server::{Mode, Progress, RunRequest, Settings as FeatureSettings, Time};
 use flights::{Dataset, Ingested, Replay, Shift};
 use predictor::{Asked, Explain, ModelName, Settings as PredictorSettings};
 use serde_json::{Value, json};
@@ -78,7 +78,11 @@ impl Stand {
         self.clock.set(at);
         for view in &self.features.definitions().views {
             self.features
-                .materialize(view.name.as_str(), Mode::Incremental, None, &Progress::hidden())
+                .materialize(
+                    view.name.as_str(),
+                    &RunRequest::new(Mode::Incremental),
+                    &Progress::hidden(),
+                )
                 .await?;
         }
         self.predictor.refresh().await?;

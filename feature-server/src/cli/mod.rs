@@ -1,9 +1,12 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod backfill;
 mod check;
+mod control;
 mod get;
 mod materialize;
 mod migrate;
+mod runs;
 mod serve;
 mod status;
 mod table;
@@ -89,6 +92,14 @@ enum Command {
     Migrate,
     /// Compute views as of a moment and write them online
     Materialize(materialize::Arguments),
+    /// Compute a view's values from a past range of event times, oldest first, and write them online
+    Backfill(backfill::Arguments),
+    /// Stop a run
+    Cancel(control::Run),
+    /// Stop a view's schedule
+    Pause(control::View),
+    /// Let a view's schedule go on
+    Unpause(control::View),
     /// Complete labelled rows with what every feature of a service was at each row's moment
     TrainingSet(training_set::Arguments),
     /// Show how fresh each view is, and its last run
@@ -111,6 +122,10 @@ impl Cli {
             Command::Check(arguments) => check::run(&places, &arguments).await,
             Command::Migrate => migrate::run(&places).await,
             Command::Materialize(arguments) => materialize::run(&places, &arguments).await,
+            Command::Backfill(arguments) => backfill::run(&places, &arguments).await,
+            Command::Cancel(run) => control::cancel(&places, &run).await,
+            Command::Pause(view) => control::pause(&places, &view).await,
+            Command::Unpause(view) => control::unpause(&places, &view).await,
             Command::TrainingSet(arguments) => training_set::run(&places, &arguments).await,
             Command::Status(arguments) => status::run(&places, &arguments).await,
             Command::Get(arguments) => get::run(&places, &arguments).await,

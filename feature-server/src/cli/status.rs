@@ -8,6 +8,7 @@ use clap::builder::BoolishValueParser;
 use super::table::{span, table};
 use super::{Places, print_json};
 use crate::freshness::ViewStatus;
+use crate::store::RunRecord;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -28,6 +29,22 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
+/// How a run ended, or how far it has come and who does it.
+fn last_run(run: &RunRecord) -> String {
+    let at = run
+        .finished_at
+        .unwrap_or(run.started_at)
+        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let rows = run.rows_written;
+    match run.processes.iter().find(|process| process.outcome == "running") {
+        Some(process) => format!(
+            "{} running since {at}, {rows} rows so far, by process {} on {}",
+            run.kind, process.pid, process.host
+        ),
+        None => format!("{} {} {at}, {rows} rows", run.kind, run.outcome),
+    }
+}
+
 fn text(statuses: &[ViewStatus]) -> String {
     let or_never = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let rows: Vec<[String; 8]> = statuses
@@ -39,14 +56,11 @@ fn text(statuses: &[ViewStatus]) -> String {
                 or_never(status.freshness.watermark.map(|at| at.to_string())),
                 or_never(status.freshness.lag_ms.map(|ms| span(ms.saturating_mul(1_000)))),
                 or_never(status.freshness.newest_row.map(|at| at.to_string())),
-                or_never(status.last_run.as_ref().map(|run| {
-                    let ended = run
-                        .finished_at
-                        .unwrap_or(run.started_at)
-                        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                    format!("{} {} {ended}, {} rows", run.kind, run.outcome, run.rows_written)
-                })),
-                or_never(status.next_run.map(|at| at.to_string())),
+                or_never(status.last_run.as_ref().map(last_run)),
+                match status.paused_since {
+                    Some(_) => "paused".to_owned(),
+                    None => or_never(status.next_run.map(|at| at.to_string())),
+                },
                 or_never(status.problem.clone()),
             ]
         })

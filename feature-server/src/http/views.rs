@@ -40,7 +40,9 @@ pub(super) async fn one(State(api): State<Api>, PathParams(name): PathParams<Str
 /// What is declared, how fresh it is, and how its last run went.
 fn describe(api: &Api, view: &View, mut status: ViewStatus) -> Value {
     if let Some(state) = api.schedules.of(&view.name) {
-        status.next_run = state.next_run.or(status.next_run);
+        if status.paused_since.is_none() {
+            status.next_run = state.next_run.or(status.next_run);
+        }
         status.problem = state.problem.or(status.problem);
     }
     let relation = match &view.source.relation {
@@ -64,6 +66,7 @@ fn describe(api: &Api, view: &View, mut status: ViewStatus) -> Value {
         "freshness": status.freshness,
         "last_run": status.last_run,
         "next_run": status.next_run,
+        "paused_since": status.paused_since,
         "problem": status.problem,
     })
 }

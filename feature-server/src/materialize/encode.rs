@@ -12,6 +12,8 @@ use crate::source::{DecodeError, Fields};
 #[derive(Debug)]
 pub(super) struct Encoded {
     pub(super) key: EntityKey,
+    /// What the key is spelled from.
+    pub(super) join_keys: Vec<KeyValue>,
     pub(super) blob: Vec<u8>,
     /// The row's event timestamp, or the newest event of an aggregate.
     pub(super) event: Option<Timestamp>,
@@ -27,12 +29,17 @@ pub(super) struct EncodeError {
 
 /// Encodes a row of keys, whether there is a value, event, created and features.
 pub(super) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) -> Result<Encoded, EncodeError> {
-    let key = entity_key(view, &mut fields).map_err(|error| EncodeError { entity: None, error })?;
+    let (key, join_keys) = entity_key(view, &mut fields).map_err(|error| EncodeError { entity: None, error })?;
     match header_and_body(view, as_of, &mut fields) {
         Ok((header, body, event)) => {
             let mut blob = Vec::with_capacity(64);
             encode(&view.schema, header, &body, &mut blob);
-            Ok(Encoded { key, blob, event })
+            Ok(Encoded {
+                key,
+                join_keys,
+                blob,
+                event,
+            })
         }
         Err(error) => Err(EncodeError {
             entity: Some(key),
@@ -41,15 +48,14 @@ pub(super) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) 
     }
 }
 
-fn entity_key(view: &View, fields: &mut Fields<'_>) -> Result<EntityKey, DecodeError> {
+fn entity_key(view: &View, fields: &mut Fields<'_>) -> Result<(EntityKey, Vec<KeyValue>), DecodeError> {
     let mut values = Vec::with_capacity(view.entity.join_keys.len());
     for key in &view.entity.join_keys {
         let value = fields.value(key.key_type.value_type())?.ok_or(DecodeError::Copy)?;
         values.push(KeyValue::try_from(value).map_err(|_| DecodeError::Copy)?);
     }
-    Ok(EntityKey::new(
-        view.entity.join_keys.iter().map(|key| &key.name).zip(&values),
-    ))
+    let key = EntityKey::new(view.entity.join_keys.iter().map(|key| &key.name).zip(&values));
+    Ok((key, values))
 }
 
 fn header_and_body(

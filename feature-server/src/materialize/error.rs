@@ -3,6 +3,7 @@
 use feature_defs::name::ViewName;
 use feature_defs::time::Timestamp;
 use online_store::StoreError;
+use uuid::Uuid;
 
 use crate::app::UnknownView;
 use crate::database::DatabaseError;
@@ -48,6 +49,18 @@ pub enum RunError {
         replayed: Timestamp,
         read_to: Timestamp,
     },
+    #[error(
+        "a run that replaces is as of now, and takes no other moment ({as_of}): what is wrong at the source now would be wrong then, too"
+    )]
+    ReplaceAsOf { as_of: Timestamp },
+    #[error("{0}")]
+    Range(String),
+    #[error("run {0} was cancelled; `--resume` starts a new one")]
+    Cancelled(Uuid),
+    #[error(
+        "view {view}: its data is not what its definition expects, and nothing was written: {findings}; correct the source, or the definition's `expect`"
+    )]
+    Unexpected { view: ViewName, findings: String },
     #[error("the definitions do not fit the database:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
     Columns(Vec<Problem>),
     #[error(
@@ -75,6 +88,9 @@ pub enum RunError {
 impl RunError {
     /// Whether what was asked for is at fault, and not what happened: no run failed.
     pub(super) const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Future { .. } | Self::Earlier { .. })
+        matches!(
+            self,
+            Self::Future { .. } | Self::Earlier { .. } | Self::ReplaceAsOf { .. } | Self::Range(_) | Self::Busy { .. }
+        )
     }
 }

@@ -1,4 +1,7 @@
-//! One run of a view at a time: an advisory lock of the metadata database, held by a connection of its own.
+//! One run of a view at a time: advisory locks of the metadata database, held by a connection of their own.
+//!
+//! A run that is not shared holds its view's lock alone. Processes that share a run hold the view's lock together and
+//! each its shard's alone.
 
 use std::time::Duration;
 
@@ -6,61 +9,135 @@ use feature_defs::definitions::View;
 use sqlx::postgres::PgConnection;
 
 use super::RunError;
-use crate::store::Store;
+use crate::database::DatabaseError;
+use crate::shard::Shard;
+use crate::store::{Reached, Store, Whose};
 
-/// How long the connection that holds the lock may take to answer.
+/// How long the connection that holds the locks may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Proof that no other process runs this view, for as long as its connection lives.
+/// Proof that no other process works on this shard of this view, for as long as its connection lives.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(super) struct Lock<'a> {
+    store: &'a Store,
+    view: &'a View,
+    pub(super) shard: Shard,
     pub(super) connection: PgConnection,
 }
 
-impl Lock {
-    /// Takes the view's lock.
+impl<'a> Lock<'a> {
+    /// Takes the view's lock, or its part of it.
     ///
     /// # Errors
     /// [`RunError::Busy`] with the run that holds it.
-    pub(super) async fn take(store: &Store, view: &View) -> Result<Self, RunError> {
-        let mut connection = store.url().connect().await?;
-        let taken = sqlx::query_scalar!(
+    pub(super) async fn take(store: &'a Store, view: &'a View, shard: Shard) -> Result<Self, RunError> {
+        let connection = store.url().connect().await?;
+        let mut lock = Self {
+            store,
+            view,
+            shard,
+            connection,
+        };
+        let name = view.name.as_str();
+        let taken = if shard.is_whole() {
+            lock.try_alone(store.view_lock(name)).await?
+        } else {
+            lock.try_together(store.view_lock(name)).await? && lock.try_alone(store.shard_lock(name, shard)).await?
+        };
+        if taken { Ok(lock) } else { Err(lock.busy().await?) }
+    }
+
+    async fn try_alone(&mut self, name: String) -> Result<bool, DatabaseError> {
+        sqlx::query_scalar!(
             r#"SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS "taken!""#,
-            store.lock_name(view.name.as_str())
+            name
         )
-        .fetch_one(&mut connection)
+        .fetch_one(&mut self.connection)
         .await
-        .map_err(|error| store.url().error(&error))?;
-        if taken {
-            return Ok(Self { connection });
-        }
-        let runs = store.runs(Some(view.name.as_str()), 1).await?;
-        let backend = store.lock_holder(view.name.as_str()).await?;
-        let holder = runs.into_iter().find(|run| run.outcome == "running").map_or_else(
-            || "a process that is just starting or ending a run".to_owned(),
-            |run| {
-                let since = run.started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                format!("run {} of process {} on {}, since {since}", run.id, run.pid, run.host)
-            },
-        );
-        let remedy = backend.map_or_else(String::new, |backend| {
+        .map_err(|error| self.store.url().error(&error))
+    }
+
+    async fn try_together(&mut self, name: String) -> Result<bool, DatabaseError> {
+        sqlx::query_scalar!(
+            r#"SELECT pg_try_advisory_lock_shared(hashtextextended($1, 0)) AS "taken!""#,
+            name
+        )
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(|error| self.store.url().error(&error))
+    }
+
+    /// Waits until no other process is deciding which run of the view it works on.
+    pub(super) async fn take_turn(&mut self) -> Result<(), DatabaseError> {
+        sqlx::query!(
+            "SELECT pg_advisory_lock(hashtextextended($1, 0))",
+            format!("{} turn", self.store.view_lock(self.view.name.as_str()))
+        )
+        .fetch_one(&mut self.connection)
+        .await
+        .map(|_| ())
+        .map_err(|error| self.store.url().error(&error))
+    }
+
+    /// Lets the next process decide.
+    pub(super) async fn end_turn(&mut self) -> Result<(), DatabaseError> {
+        sqlx::query!(
+            "SELECT pg_advisory_unlock(hashtextextended($1, 0))",
+            format!("{} turn", self.store.view_lock(self.view.name.as_str()))
+        )
+        .fetch_one(&mut self.connection)
+        .await
+        .map(|_| ())
+        .map_err(|error| self.store.url().error(&error))
+    }
+
+    /// Whether other processes work on shards of the view.
+    pub(super) async fn has_company(&self) -> Result<bool, DatabaseError> {
+        let holders = self
+            .store
+            .lock_holders(&self.store.view_lock(self.view.name.as_str()))
+            .await?;
+        Ok(holders.len() > 1)
+    }
+
+    /// The error that says who is at work.
+    pub(super) async fn busy(&self) -> Result<RunError, DatabaseError> {
+        let name = self.view.name.as_str();
+        let runs = self.store.runs(Some(name), 5).await?;
+        let holders = self.store.lock_holders(&self.store.view_lock(name)).await?;
+        let at_work = runs.iter().find_map(|run| {
+            let process = run.processes.iter().find(|process| process.outcome == "running")?;
+            let since = process.started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            let shard = if run.shards > 1 {
+                format!("shard {}/{} of ", process.shard, run.shards)
+            } else {
+                String::new()
+            };
+            Some(format!(
+                "{shard}run {} of process {} on {}, since {since}",
+                run.id, process.pid, process.host
+            ))
+        });
+        let remedy = holders.first().map_or_else(String::new, |backend| {
             format!("; if its process hangs or cannot be reached: SELECT pg_terminate_backend({backend})")
         });
-        Err(RunError::Busy {
-            view: view.name.clone(),
-            holder,
+        Ok(RunError::Busy {
+            view: self.view.name.clone(),
+            holder: at_work.unwrap_or_else(|| "a process that is just starting or ending a run".to_owned()),
             remedy,
         })
     }
 
-    /// That the lock is still ours. With the connection the lock is lost, and another run may have begun.
+    /// Records how far the run has come, and makes sure that the locks are still ours: with the connection they are lost,
+    /// and another run may have begun.
     ///
     /// # Errors
-    /// [`RunError::LockLost`].
-    pub(super) async fn verify(&mut self) -> Result<(), RunError> {
-        let asked = sqlx::query("SELECT 1").execute(&mut self.connection);
+    /// [`RunError::LockLost`], or [`RunError::Cancelled`] if that was asked for.
+    pub(super) async fn pulse(&mut self, whose: Whose, reached: &Reached) -> Result<(), RunError> {
+        let asked = self.store.pulse(&mut self.connection, whose, reached);
         match tokio::time::timeout(ANSWER_WITHIN, asked).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(false)) => Ok(()),
+            Ok(Ok(true)) => Err(RunError::Cancelled(whose.run)),
             Ok(Err(error)) => Err(RunError::LockLost(error.to_string())),
             Err(_) => Err(RunError::LockLost(format!(
                 "no answer within {} s",

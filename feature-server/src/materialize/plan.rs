@@ -6,7 +6,7 @@ use feature_defs::time::Timestamp;
 
 use super::{Mode, RunError};
 use crate::source::Since;
-use crate::store::{Kind, ViewRecord};
+use crate::store::{Kind, LeftBehind, ViewRecord};
 
 /// What a run has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,11 @@ pub(super) enum Plan {
     Full {
         /// Why, if an incremental run was asked for.
         reason: Option<String>,
-        /// Values of another definition may be online, whose timestamps do not compare with ours.
-        redefined: bool,
+        /// Whether what stands online counts for nothing: values of every entity are written, and those that it does not
+        /// find are gone. Else what is newer online stays.
+        complete: bool,
+        /// The marker's, for a run that is not complete itself.
+        complete_as_of: Option<Timestamp>,
     },
     /// Compute what may have changed since the run that left this marker.
     Incremental {
@@ -28,10 +31,11 @@ pub(super) enum Plan {
 }
 
 impl Plan {
-    pub(super) const fn kind(&self) -> Kind {
-        match self {
-            Self::Full { .. } => Kind::Full,
-            Self::Incremental { .. } => Kind::Incremental,
+    pub(super) const fn kind(&self, mode: Mode) -> Kind {
+        match (self, mode) {
+            (Self::Full { .. }, Mode::Replace) => Kind::Replace,
+            (Self::Full { .. }, _) => Kind::Full,
+            (Self::Incremental { .. }, _) => Kind::Incremental,
         }
     }
 
@@ -41,30 +45,38 @@ impl Plan {
             Self::Incremental { .. } => None,
         }
     }
+
+    /// Since when every value has been rewritten once this run, as of `as_of`, is done.
+    pub(super) fn complete_as_of(&self, as_of: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Full { complete: true, .. } => Some(as_of),
+            Self::Full { complete_as_of, .. } => *complete_as_of,
+            Self::Incremental { marker, .. } => marker.complete_as_of,
+        }
+    }
 }
 
-/// What is known before a run: the marker in Redis, and what Postgres recorded of the last finished run.
+/// What is known before a run: the marker in Redis, what Postgres recorded of the last finished run, and what others may
+/// have left since.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Before {
     pub(super) marker: Option<Marker>,
     pub(super) record: Option<ViewRecord>,
-    /// The latest as-of of runs with another definition, the last finished one and those begun after it, which may have
-    /// written values whatever became of them.
-    pub(super) other_definition: Option<Timestamp>,
+    pub(super) left_behind: LeftBehind,
 }
 
 /// Decides what a run as of `as_of` has to do.
 ///
 /// # Errors
-/// A later run has finished: marker and watermark never move back, and the write guard would refuse older values.
+/// A later run has written: marker and watermark never move back, and the write guard would refuse older values.
 pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -> Result<Plan, RunError> {
     let Before {
         marker,
         record,
-        other_definition,
+        left_behind,
     } = before;
     let finished = marker.as_ref().map(|m| m.as_of).max(record.as_ref().map(|r| r.as_of));
-    let latest = finished.max(*other_definition);
+    let latest = finished.max(left_behind.as_of);
     if let Some(latest) = latest.filter(|&latest| latest > as_of) {
         return Err(RunError::Earlier {
             view: view.name.clone(),
@@ -72,25 +84,28 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
             latest,
         });
     }
-    let digest = view.digest();
-    let redefined = other_definition.is_some() || marker.as_ref().is_some_and(|m| m.digest != digest);
-    if mode == Mode::Full {
-        return Ok(Plan::Full {
-            reason: None,
-            redefined,
-        });
-    }
-    let full = |reason: String| {
-        Ok(Plan::Full {
-            reason: Some(reason),
-            redefined,
-        })
+    let full = |untrusted: Option<String>| Plan::Full {
+        complete: untrusted.is_some() || mode == Mode::Replace || view.is_recomputed_whole(),
+        complete_as_of: marker.as_ref().and_then(|marker| marker.complete_as_of),
+        reason: untrusted.filter(|_| mode == Mode::Incremental),
     };
-    let (marker, record) = match (marker, record) {
-        (None, None) => return full("it is the view's first run".into()),
-        (None, Some(_)) => return full("Redis has no marker of the last run: it has lost the view's data".into()),
+    Ok(match trusted(view, before) {
+        Err(reason) => full(Some(reason)),
+        Ok(_) if mode != Mode::Incremental => full(None),
+        Ok((marker, record)) => Plan::Incremental {
+            since: since(view, marker, record),
+            marker: marker.clone(),
+        },
+    })
+}
+
+/// The last run's marker and record, if they agree and nothing else may be online; else why a run cannot build on them.
+fn trusted<'a>(view: &View, before: &'a Before) -> Result<(&'a Marker, &'a ViewRecord), String> {
+    let (marker, record) = match (&before.marker, &before.record) {
+        (None, None) => return Err("it is the view's first run".into()),
+        (None, Some(_)) => return Err("Redis has no marker of the last run: it has lost the view's data".into()),
         (Some(marker), None) => {
-            return full(format!(
+            return Err(format!(
                 "Postgres has no record of run {}, whose marker is in Redis",
                 marker.run
             ));
@@ -98,22 +113,27 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
         (Some(marker), Some(record)) => (marker, record),
     };
     if marker.run != record.run.to_string() {
-        return full(format!(
+        return Err(format!(
             "the marker in Redis is of run {}, the last finished one is {}: Redis has rolled back its data, or a process ended between the two",
             marker.run, record.run
         ));
     }
-    if marker.digest != digest {
-        return full("the view's definition has changed".into());
+    if marker.digest != view.digest() {
+        return Err("the view's definition has changed".into());
     }
-    if let Some(as_of) = other_definition {
-        return full(format!(
+    if let Some(as_of) = before.left_behind.other_definition {
+        return Err(format!(
             "a run as of {as_of}, with another definition of the view, did not finish and may have left values online"
         ));
     }
+    Ok((marker, record))
+}
+
+/// What a run that follows this one has to look at again.
+pub(crate) fn since(view: &View, marker: &Marker, record: &ViewRecord) -> Since {
     let read_to = record.watermark.min(marker.as_of);
     let look_back = view.source.look_back;
-    let since = match view.source.created_timestamp {
+    match view.source.created_timestamp {
         Some(_) => Since {
             event: read_to,
             created: Some(record.watermark.minus(look_back)),
@@ -124,9 +144,5 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
             created: None,
             as_of: marker.as_of,
         },
-    };
-    Ok(Plan::Incremental {
-        marker: marker.clone(),
-        since,
-    })
+    }
 }

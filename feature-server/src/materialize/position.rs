@@ -1,7 +1,9 @@
 //! Up to where a source knows the world: a primary up to now, a replica up to what it has replayed.
 
+use chrono::{DateTime, Utc};
 use feature_defs::definitions::View;
 use feature_defs::time::Timestamp;
+use sqlx::postgres::PgConnection;
 
 use super::RunError;
 use crate::store::Kind;
@@ -16,6 +18,18 @@ pub(super) enum Position {
 }
 
 impl Position {
+    /// Asks a source for it.
+    pub(super) async fn of(source: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let (in_recovery, replayed): (bool, Option<DateTime<Utc>>) =
+            sqlx::query_as("SELECT pg_is_in_recovery(), pg_last_xact_replay_timestamp()")
+                .fetch_one(source)
+                .await?;
+        Ok(match in_recovery {
+            true => Self::Replica(replayed.map(Timestamp::from)),
+            false => Self::Primary,
+        })
+    }
+
     /// Up to where a run as of `as_of` reads the source, if the runs before it read up to `read_to`.
     ///
     /// # Errors
@@ -30,7 +44,7 @@ impl Position {
     ) -> Result<Timestamp, RunError> {
         match (self, read_to) {
             (Self::Primary, _) => Ok(as_of),
-            (Self::Replica(Some(replayed)), Some(read_to)) if kind == Kind::Full && replayed < read_to => {
+            (Self::Replica(Some(replayed)), Some(read_to)) if kind.is_full() && replayed < read_to => {
                 Err(RunError::ReplicaBehind {
                     view: view.name.clone(),
                     replayed,

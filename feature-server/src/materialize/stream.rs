@@ -1,68 +1,109 @@
 //! The pipeline of a run: COPY from Postgres, encode, write to Redis, all at once and in bounded memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use feature_defs::definitions::View;
-use feature_defs::key::EntityKey;
+use feature_defs::key::{EntityKey, KeyType, KeyValue};
 use feature_defs::name::ViewName;
 use feature_defs::time::Timestamp;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use feature_defs::value::Value;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{StreamExt, TryStreamExt};
 use online_store::{Guard, OnlineWriter, StoreError, Written};
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::RunError;
 use super::encode::{EncodeError, encode_row};
 use super::lock::Lock;
 use super::plan::Plan;
-use super::{Run, RunError};
+use super::run::{Run, SharedReached, Work};
 use crate::progress::Progress;
 use crate::source::{CopyRows, DecodeError};
-use crate::store::Counts;
 
 /// A batch is written when it has so many values, or so many bytes.
 const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches on their way to Redis at a time, and as many waiting for it.
 const IN_FLIGHT: usize = 4;
-/// How often a run makes sure that it still holds its lock, however long it waits for rows.
-const VERIFY_EVERY: Duration = Duration::from_secs(60);
+/// How often a run records how far it has come, and looks whether it still holds its locks and is not to stop.
+const PULSE_EVERY: Duration = Duration::from_secs(1);
 
-type Batch = Vec<(EntityKey, Vec<u8>)>;
+/// Values in the order of their keys.
+#[derive(Default)]
+struct Batch {
+    values: Vec<(EntityKey, Vec<u8>)>,
+    bytes: usize,
+    /// The last entity's join keys.
+    last: Vec<KeyValue>,
+}
 
 impl Run<'_> {
-    /// Writes every row that `select` answers with. `counts` tells how far it came, whatever the outcome.
+    /// Join keys of the entity after which there is something left to do; none at the beginning.
+    pub(super) fn checkpoint(&self) -> Vec<KeyValue> {
+        let texts = self.reached.lock().checkpoint.clone();
+        let keys = texts.into_iter().zip(&self.view.entity.join_keys);
+        // Written by a run of the same definition: what cannot be read as its key is none of ours.
+        let keys = keys.map(|(text, key)| match key.key_type {
+            KeyType::String => Some(KeyValue::String(text)),
+            KeyType::Int64 => text.parse().ok().map(KeyValue::Int64),
+        });
+        keys.collect::<Option<Vec<_>>>().unwrap_or_default()
+    }
+
+    /// Writes every row that `select` answers with.
     pub(super) async fn copy(
         &self,
         source: &mut PgConnection,
         select: &str,
-        lock: &mut Lock,
-        counts: &mut Counts,
+        lock: &mut Lock<'_>,
         progress: &Progress,
     ) -> Result<(), RunError> {
         let (batches, received) = mpsc::channel(IN_FLIGHT);
-        let writing = write(self.app.writer(), self.view.name.clone(), self.guard(), received);
-        let writing = AbortOnDropHandle::new(tokio::spawn(writing));
-        let read = tokio::select! {
-            read = self.read(source, select, batches, counts, progress) => read,
-            lost = lost(lock) => Err(lost),
+        let writing = Writing {
+            writer: self.app.writer(),
+            view: self.view.name.clone(),
+            guard: self.guard(),
+            reached: Arc::clone(&self.reached),
         };
-        let (written, wrote) = writing.await.map_err(|panic| self.unreadable(&panic))?;
-        counts.written = written.written;
-        counts.older = written.older;
-        counts.bytes = written.bytes;
-        // If writing failed, reading stopped because of it.
-        wrote?;
-        read
+        let writing = AbortOnDropHandle::new(tokio::spawn(writing.write(received)));
+        let both = async {
+            let read = self.read(source, select, batches, progress).await;
+            // If writing failed, reading stopped because of it.
+            writing.await.map_err(|panic| self.unreadable(&panic))??;
+            read
+        };
+        tokio::select! {
+            done = both => done,
+            stopped = self.pulse(lock) => Err(stopped),
+        }
     }
 
-    /// What decides whether a value replaces the one online. Event timestamps of another definition may be later than
-    /// all of ours: then it is as-of, which every value has, and which is latest here because only one run writes.
+    /// Keeps the record of the run true, until its locks are lost or it is told to stop: a run must not wait for ever,
+    /// holding what it can no longer be sure of.
+    async fn pulse(&self, lock: &mut Lock<'_>) -> RunError {
+        loop {
+            tokio::time::sleep(PULSE_EVERY).await;
+            let reached = self.reached.now();
+            if let Err(stopped) = lock.pulse(self.whose, &reached).await {
+                return stopped;
+            }
+        }
+    }
+
+    /// What decides whether a value replaces the one online. Where what stands there counts for nothing, it is as-of, which
+    /// every value has, and which is latest here because only one run writes.
     fn guard(&self) -> Guard {
-        match self.plan {
-            Plan::Full { redefined: true, .. } => Guard::AsOf,
-            _ if self.view.is_aggregate() => Guard::AsOf,
-            _ => Guard::EventThenCreated { complete_as_of: None },
+        let (complete, complete_as_of) = match &self.work {
+            Work::Values(plan @ Plan::Full { complete, .. }, _) => (*complete, plan.complete_as_of(self.as_of)),
+            Work::Values(plan @ Plan::Incremental { .. }, _) => (false, plan.complete_as_of(self.as_of)),
+            Work::Backfill(_, complete_as_of) => (false, *complete_as_of),
+        };
+        if complete || self.view.is_recomputed_whole() {
+            Guard::AsOf
+        } else {
+            Guard::EventThenCreated { complete_as_of }
         }
     }
 
@@ -71,7 +112,6 @@ impl Run<'_> {
         source: &mut PgConnection,
         select: &str,
         batches: mpsc::Sender<Batch>,
-        counts: &mut Counts,
         progress: &Progress,
     ) -> Result<(), RunError> {
         let failed = |error: sqlx::Error| self.source_error(&error);
@@ -79,36 +119,58 @@ impl Run<'_> {
             .execute(&mut *source)
             .await
             .map_err(failed)?;
+        self.check_expectations(source, select).await?;
         let mut rows = source
             .copy_out_raw(&format!("COPY ({select}) TO STDOUT (FORMAT binary)"))
             .await
             .map_err(failed)?;
         let mut copy = CopyRows::default();
-        let mut filling = Filling::default();
+        let mut batch = Batch::default();
         while let Some(chunk) = rows.try_next().await.map_err(failed)? {
-            let Some(event) = filling
-                .take(self.view, self.as_of, &mut copy, &chunk)
-                .map_err(|e| self.unreadable(&e))?
-            else {
-                continue;
-            };
-            counts.read += 1;
-            counts.newest_row = counts.newest_row.max(event);
-            if filling.is_full() {
-                let batch = std::mem::take(&mut filling).batch;
-                progress.advance(batch.len() as u64);
-                if batches.send(batch).await.is_err() {
+            if let Some(event) = self.take(&mut batch, &mut copy, &chunk)? {
+                let mut reached = self.reached.lock();
+                reached.counts.read += 1;
+                reached.counts.newest_row = reached.counts.newest_row.max(event);
+            }
+            if batch.values.len() >= BATCH_ROWS || batch.bytes >= BATCH_BYTES {
+                let full = std::mem::take(&mut batch);
+                progress.advance(full.values.len() as u64);
+                // The receiver is gone only if writing has failed, which the caller is about to learn.
+                if batches.send(full).await.is_err() {
                     return Ok(());
                 }
             }
         }
-        progress.advance(filling.batch.len() as u64);
-        // The receiver is gone only if writing has failed, which the caller is about to learn.
-        let _sent = batches.send(filling.batch).await;
-        Ok(())
+        drop(rows);
+        if !batch.values.is_empty() {
+            progress.advance(batch.values.len() as u64);
+            let _sent = batches.send(batch).await;
+        }
+        drop(batches);
+        sqlx::raw_sql("COMMIT")
+            .execute(source)
+            .await
+            .map(|_| ())
+            .map_err(failed)
     }
 
-    fn source_error(&self, error: &sqlx::Error) -> RunError {
+    /// Adds the row in this chunk to the batch and gives its event timestamp; `None` if the chunk holds no row.
+    fn take(
+        &self,
+        batch: &mut Batch,
+        copy: &mut CopyRows,
+        chunk: &[u8],
+    ) -> Result<Option<Option<Timestamp>>, RunError> {
+        let read = copy.fields(chunk).map_err(|e| self.unreadable(&e))?;
+        let Some(fields) = read else { return Ok(None) };
+        let row = encode_row(self.view, self.as_of, fields).map_err(|e| self.unreadable(&e))?;
+        batch.bytes += row.blob.len();
+        batch.values.push((row.key, row.blob));
+        batch.last = row.join_keys;
+        Ok(Some(row.event))
+    }
+
+    pub(super) fn source_error(&self, error: &sqlx::Error) -> RunError {
         match error.as_database_error() {
             Some(error) => self.unreadable(&error.message()),
             None => self.app.source_url().error(error).into(),
@@ -124,43 +186,39 @@ impl Run<'_> {
     }
 }
 
-/// Comes back when the lock is lost: a run must not wait for ever, holding what it can no longer be sure of.
-async fn lost(lock: &mut Lock) -> RunError {
-    loop {
-        tokio::time::sleep(VERIFY_EVERY).await;
-        if let Err(lost) = lock.verify().await {
-            return lost;
+/// The half of the pipeline that writes.
+struct Writing {
+    writer: OnlineWriter,
+    view: ViewName,
+    guard: Guard,
+    reached: Arc<SharedReached>,
+}
+
+impl Writing {
+    /// Writes batches as they come, several at a time. They count in the order in which they began, so that all before the
+    /// last entity of one that counts is written.
+    async fn write(self, mut batches: mpsc::Receiver<Batch>) -> Result<(), StoreError> {
+        let mut in_flight = FuturesOrdered::new();
+        loop {
+            tokio::select! {
+                Some(done) = in_flight.next() => self.count(done?),
+                Some(batch) = batches.recv(), if in_flight.len() < IN_FLIGHT => in_flight.push_back(self.batch(batch)),
+                else => return Ok(()),
+            }
         }
     }
-}
 
-/// A batch being filled.
-#[derive(Default)]
-struct Filling {
-    batch: Batch,
-    bytes: usize,
-}
-
-impl Filling {
-    /// Adds the row in this chunk and gives its event timestamp; `None` if the chunk holds no row.
-    fn take(
-        &mut self,
-        view: &View,
-        as_of: Timestamp,
-        copy: &mut CopyRows,
-        chunk: &[u8],
-    ) -> Result<Option<Option<Timestamp>>, EncodeError> {
-        let Some(fields) = copy.fields(chunk)? else {
-            return Ok(None);
-        };
-        let row = encode_row(view, as_of, fields)?;
-        self.bytes += row.blob.len();
-        self.batch.push((row.key, row.blob));
-        Ok(Some(row.event))
+    async fn batch(&self, batch: Batch) -> Result<(Written, Vec<KeyValue>), StoreError> {
+        let written = self.writer.write(&self.view, self.guard, &batch.values).await?;
+        Ok((written, batch.last))
     }
 
-    fn is_full(&self) -> bool {
-        self.batch.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    fn count(&self, (written, last): (Written, Vec<KeyValue>)) {
+        let mut reached = self.reached.lock();
+        reached.counts.written += written.written;
+        reached.counts.older += written.older;
+        reached.counts.bytes += written.bytes;
+        reached.checkpoint = last.into_iter().map(|key| Value::from(key).to_text()).collect();
     }
 }
 
@@ -168,35 +226,4 @@ impl From<DecodeError> for EncodeError {
     fn from(error: DecodeError) -> Self {
         Self { entity: None, error }
     }
-}
-
-/// Writes batches as they come, several at a time: each entity is in one batch only, so their order does not matter.
-async fn write(
-    writer: OnlineWriter,
-    view: ViewName,
-    guard: Guard,
-    batches: mpsc::Receiver<Batch>,
-) -> (Written, Result<(), StoreError>) {
-    let batches = stream::unfold(batches, |mut batches| async {
-        batches.recv().await.map(|batch| (batch, batches))
-    });
-    let writes = batches
-        .map(|batch| {
-            let (writer, view) = (&writer, &view);
-            async move { writer.write(view, guard, &batch).await }
-        })
-        .buffer_unordered(IN_FLIGHT);
-    let mut writes = std::pin::pin!(writes);
-    let mut total = Written::default();
-    while let Some(outcome) = writes.next().await {
-        match outcome {
-            Ok(written) => {
-                total.written += written.written;
-                total.older += written.older;
-                total.bytes += written.bytes;
-            }
-            Err(error) => return (total, Err(error)),
-        }
-    }
-    (total, Ok(()))
 }

@@ -242,9 +242,13 @@ async fn time_only_goes_forward() {
         assert!(matches!(refused, RunError::Earlier { .. }), "{refused}");
         assert!(refused.to_string().contains("2013-11-05T12:00:00Z"), "{refused}");
     }
+    let request = crate::RunRequest {
+        as_of: Some(at("12:01")),
+        ..crate::RunRequest::new(Full)
+    };
     let future = ground
         .app
-        .materialize("ops", Full, Some(at("12:01")), &crate::Progress::hidden())
+        .materialize("ops", &request, &crate::Progress::hidden())
         .await
         .unwrap_err();
     assert!(matches!(future, RunError::Future { .. }), "{future}");
@@ -265,7 +269,10 @@ async fn two_runs_of_a_view_never_overlap() {
     ground.arrival("UA", "11:30", "11:30", "10").await;
     ground.redefine(&arrivals_toml(CREATED).replace("table = \"arrivals\"", "table = \"slow\""));
     let app = ground.app.clone();
-    let first = tokio::spawn(async move { app.materialize("ops", Full, None, &crate::Progress::hidden()).await });
+    let first = tokio::spawn(async move {
+        app.materialize("ops", &crate::RunRequest::new(Full), &crate::Progress::hidden())
+            .await
+    });
     let store = ground.app.store();
     while store.runs(Some("ops"), 1).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
@@ -293,7 +300,10 @@ async fn a_run_whose_process_died_is_told_apart_from_one_that_runs() {
     let quick = arrivals_toml(CREATED);
     ground.redefine(&quick.replace("table = \"arrivals\"", "table = \"slow\""));
     let app = ground.app.clone();
-    let run = tokio::spawn(async move { app.materialize("ops", Full, None, &crate::Progress::hidden()).await });
+    let run = tokio::spawn(async move {
+        app.materialize("ops", &crate::RunRequest::new(Full), &crate::Progress::hidden())
+            .await
+    });
     while ground.app.store().runs(Some("ops"), 1).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
     }

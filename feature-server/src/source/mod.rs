@@ -15,7 +15,7 @@ mod training;
 mod values;
 mod visible;
 
-pub(crate) use columns::{check_view, columns_of, missing_indexes};
+pub(crate) use columns::{Columns, check_view, columns_of, missing_indexes};
 pub(crate) use decode::{CopyRows, DecodeError, Fields, decode_value, timestamp};
 pub(crate) use keys::Part;
 pub(crate) use sql::{Since, SourceError};

@@ -1,0 +1,73 @@
+//! `feature-server cancel`, `pause` and `unpause`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use uuid::Uuid;
+
+use super::{Places, wrong_usage};
+use crate::store::Cancelled;
+
+#[derive(Args)]
+pub(super) struct Run {
+    /// The run's id, as `status --json` and `/v1/runs` show it
+    run: Uuid,
+}
+
+#[derive(Args)]
+pub(super) struct View {
+    /// The view
+    view: String,
+}
+
+pub(super) async fn cancel(places: &Places, Run { run }: &Run) -> anyhow::Result<ExitCode> {
+    let app = places.app()?;
+    app.reach_store().await?;
+    app.store().check_schema().await?;
+    match app.store().cancel(*run).await? {
+        Cancelled::Asked => println!("run {run} is told to stop, which it does within seconds"),
+        Cancelled::Done => println!("run {run} is cancelled: no process was working on it"),
+        Cancelled::Over => println!("run {run} is over already"),
+        Cancelled::Unknown => {
+            return Ok(wrong_usage(&format_args!(
+                "there is no run {run} in project {}; `status --json` shows each view's last one",
+                app.definitions().project
+            )));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn pause(places: &Places, View { view }: &View) -> anyhow::Result<ExitCode> {
+    let app = places.app()?;
+    let view = match app.view(view) {
+        Ok(view) => view,
+        Err(unknown) => return Ok(wrong_usage(&unknown)),
+    };
+    app.reach_store().await?;
+    app.store().check_schema().await?;
+    let told = if app.store().pause(&view.name).await? {
+        "is paused: no server begins a scheduled run of it until `unpause`"
+    } else {
+        "was paused already"
+    };
+    println!("{} {told}", view.name);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn unpause(places: &Places, View { view }: &View) -> anyhow::Result<ExitCode> {
+    let app = places.app()?;
+    let view = match app.view(view) {
+        Ok(view) => view,
+        Err(unknown) => return Ok(wrong_usage(&unknown)),
+    };
+    app.reach_store().await?;
+    app.store().check_schema().await?;
+    let told = if app.store().unpause(&view.name).await? {
+        "goes on: its next scheduled run comes within its interval"
+    } else {
+        "was not paused"
+    };
+    println!("{} {told}", view.name);
+    Ok(ExitCode::SUCCESS)
+}

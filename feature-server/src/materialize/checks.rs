@@ -1,0 +1,152 @@
+//! What a view's definition expects of its data, looked at before anything is written.
+
+use feature_defs::definitions::{Expectation, Otherwise};
+use feature_defs::value::Value;
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::RunError;
+use super::run::Run;
+use crate::source;
+
+/// What was found of one feature's values.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    values: i64,
+    nulls: i64,
+    below: i64,
+    above: i64,
+}
+
+impl Run<'_> {
+    /// Computes, in the same snapshot that is about to be read, what is expected of the values of `select`.
+    ///
+    /// # Errors
+    /// [`RunError::Unexpected`] with everything that is not as expected, if that stops a run.
+    pub(super) async fn check_expectations(&self, source: &mut PgConnection, select: &str) -> Result<(), RunError> {
+        if self.view.expectations.is_empty() {
+            return Ok(());
+        }
+        let query = source::expectations_query(self.view, select);
+        let row = sqlx::query(sqlx::AssertSqlSafe(query))
+            .fetch_one(source)
+            .await
+            .map_err(|error| self.source_error(&error))?;
+        let found = counts(&row, self.view.expectations.len()).map_err(|error| self.source_error(&error))?;
+        let (mut stops, mut warnings) = (Vec::new(), Vec::new());
+        for (expectation, found) in self.view.expectations.iter().zip(found) {
+            let name = &self.view.fields()[expectation.feature].name;
+            let told = broken(expectation, found)
+                .into_iter()
+                .map(|what| format!("{name}: {what}"));
+            match expectation.otherwise {
+                Otherwise::Stop => stops.extend(told),
+                Otherwise::Warn => warnings.extend(told),
+            }
+        }
+        for warning in warnings {
+            let mut reached = self.reached.lock();
+            if !reached.warnings.contains(&warning) {
+                reached.warnings.push(warning);
+            }
+        }
+        if stops.is_empty() {
+            return Ok(());
+        }
+        Err(RunError::Unexpected {
+            view: self.view.name.clone(),
+            findings: stops.join("; "),
+        })
+    }
+}
+
+fn counts(row: &PgRow, expectations: usize) -> Result<Vec<Found>, sqlx::Error> {
+    let values = row.try_get(0)?;
+    (0..expectations)
+        .map(|i| {
+            Ok(Found {
+                values,
+                nulls: row.try_get(1 + 3 * i)?,
+                below: row.try_get(2 + 3 * i)?,
+                above: row.try_get(3 + 3 * i)?,
+            })
+        })
+        .collect()
+}
+
+/// What is not as expected. One null is let pass wherever some are: of a few values it would be too large a share.
+#[expect(clippy::cast_precision_loss, reason = "counts of rows, compared with a share")]
+fn broken(expected: &Expectation, found: Found) -> Vec<String> {
+    let mut told = Vec::new();
+    let number = |bound: f64| Value::Float64(bound).to_text();
+    if let Some(min) = expected.min.filter(|_| found.below > 0) {
+        told.push(format!(
+            "{} of {} values are below {}",
+            found.below,
+            found.values,
+            number(min)
+        ));
+    }
+    if let Some(max) = expected.max.filter(|_| found.above > 0) {
+        told.push(format!(
+            "{} of {} values are above {}",
+            found.above,
+            found.values,
+            number(max)
+        ));
+    }
+    if let Some(share) = expected.null_share {
+        let let_pass = i64::from(share > 0.0);
+        if found.nulls > let_pass && found.nulls as f64 > share * found.values as f64 {
+            told.push(format!(
+                "{} of {} values are null, more than the expected share of {}",
+                found.nulls,
+                found.values,
+                number(share)
+            ));
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_inclusive_and_one_null_is_let_pass() {
+        let expected = |null_share| Expectation {
+            feature: 0,
+            min: Some(0.0),
+            max: Some(1.0),
+            null_share: Some(null_share),
+            otherwise: Otherwise::Stop,
+        };
+        for (share, values, nulls, fine) in [
+            (0.05, 100, 5, true),
+            (0.05, 100, 6, false),
+            (0.05, 3, 1, true),
+            (0.05, 3, 2, false),
+            (0.0, 1_000, 1, false),
+            (0.0, 0, 0, true),
+            (1.0, 5, 5, true),
+        ] {
+            let found = Found {
+                values,
+                nulls,
+                ..Found::default()
+            };
+            assert_eq!(broken(&expected(share), found).is_empty(), fine, "{share} {found:?}");
+        }
+        let found = Found {
+            values: 9,
+            nulls: 0,
+            below: 2,
+            above: 1,
+        };
+        assert_eq!(
+            broken(&expected(0.0), found),
+            ["2 of 9 values are below 0.0", "1 of 9 values are above 1.0"]
+        );
+    }
+}

@@ -81,6 +81,26 @@ impl EntityKey {
         Self(text)
     }
 
+    /// The entity that is spelled so, with the values of these join keys, in declared order. `None` unless this is
+    /// exactly its spelling: then what is stored under a key is found by its entity.
+    pub fn parse<'a>(
+        text: &str,
+        join_keys: impl IntoIterator<Item = (&'a FeatureName, KeyType)>,
+    ) -> Option<(Self, Vec<KeyValue>)> {
+        let (mut parts, mut names, mut values) = (text.split(','), Vec::new(), Vec::new());
+        for (name, key_type) in join_keys {
+            let value = parts.next()?.strip_prefix(name.as_str())?.strip_prefix('=')?;
+            values.push(match key_type {
+                KeyType::String => KeyValue::String(percent_decode(value)?),
+                KeyType::Int64 => KeyValue::Int64(value.parse().ok()?),
+            });
+            names.push(name);
+        }
+        let entity = Self::new(names.into_iter().zip(&values));
+        // There may be another spelling, such as `+7` or `%41`, or more parts.
+        (entity.0 == text).then_some((entity, values))
+    }
+
     /// The spelling.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -102,6 +122,34 @@ impl fmt::Debug for EntityKey {
 /// The Redis key of an entity's value in a view.
 pub fn value_key(project: &ProjectName, view: &ViewName, entity: &EntityKey) -> String {
     format!("larder:{project}:{view}:{{{entity}}}")
+}
+
+/// The Redis keys of a view's values, for finding those that are there.
+#[derive(Debug, Clone)]
+pub struct ValueKeys {
+    prefix: String,
+}
+
+impl ValueKeys {
+    /// Those of this view.
+    pub fn new(project: &ProjectName, view: &ViewName) -> Self {
+        Self {
+            prefix: format!("larder:{project}:{view}:{{"),
+        }
+    }
+
+    /// A glob-style pattern that matches them all. Neither names nor braces mean anything in a pattern.
+    pub fn pattern(&self) -> String {
+        format!("{}*}}", self.prefix)
+    }
+
+    /// The spelling of the entity in a key; `None` if it is no key of these.
+    pub fn entity<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
+        let entity = key.strip_prefix(self.prefix.as_bytes())?.strip_suffix(b"}")?;
+        std::str::from_utf8(entity)
+            .ok()
+            .filter(|text| !text.contains(['{', '}']))
+    }
 }
 
 /// The Redis key of a view's marker: a hash whose field `json` holds a [`crate::serving::Marker`]; its other fields are the
@@ -126,6 +174,22 @@ fn percent_encode(text: &str, out: &mut String) {
             out.push(char::from(HEX[usize::from(byte & 15)]));
         }
     }
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        bytes.push(if first == b'%' {
+            let (digits, tail) = rest.split_first_chunk::<2>()?;
+            rest = tail;
+            u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
+        } else {
+            first
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -161,5 +225,78 @@ mod tests {
         let s = |text: &str| KeyValue::String(text.into());
         assert_ne!(spell(&[("a", s("x,b=y"))]), spell(&[("a", s("x")), ("b", s("y"))]));
         assert_ne!(spell(&[("a", s("%2C"))]), spell(&[("a", s(","))]));
+    }
+    #[test]
+    fn a_spelling_is_read_back_as_what_it_spells() {
+        let names: Vec<FeatureName> = ["a", "b"].map(|name| name.parse().unwrap()).into();
+        let types = [(&names[0], KeyType::String), (&names[1], KeyType::Int64)];
+        for text in ["UA", "", "{}:,=% é", "%2C", "a=b,b=1", "*[?]\\", "\0\n", "日本"] {
+            for number in [0, -7, i64::MIN, i64::MAX] {
+                let values = vec![KeyValue::String(text.into()), KeyValue::Int64(number)];
+                let entity = EntityKey::new(names.iter().zip(&values));
+                assert_eq!(EntityKey::parse(entity.as_str(), types), Some((entity, values)));
+            }
+        }
+        let others = [
+            "",
+            "a",
+            "a=",
+            "a=x",
+            "b=1",
+            "a=x,b=",
+            "a=x,b=y",
+            "a=x,b=01",
+            "a=x,b=+1",
+            "a=x,b=-0",
+            "a=x,b= 1",
+            "a=x,b=1.0",
+            "a=x,b=9223372036854775808",
+            "a=x,b=1,",
+            "a=x,b=1,c=2",
+            "b=1,a=x",
+            "aa=x,b=1",
+            "A=x,b=1",
+            ",a=x,b=1",
+            "a=x b,b=1",
+            "a=%,b=1",
+            "a=%4,b=1",
+            "a=%41,b=1",
+            "a=%2c,b=1",
+            "a=%+1,b=1",
+            "a=%FF,b=1",
+            "a=é,b=1",
+            "a=x=y,b=1",
+            "a=x%é,b=1",
+        ];
+        for other in others {
+            assert_eq!(EntityKey::parse(other, types), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_view_are_told_from_all_others() {
+        let (project, view) = ("p".parse().unwrap(), "ops".parse().unwrap());
+        let keys = ValueKeys::new(&project, &view);
+        assert_eq!(keys.pattern(), "larder:p:ops:{*}");
+        let entity = EntityKey::new([(&"a".parse().unwrap(), &KeyValue::String("{é}".into()))]);
+        let key = value_key(&project, &view, &entity);
+        assert_eq!(keys.entity(key.as_bytes()), Some(entity.as_str()));
+        assert_eq!(keys.entity(b"larder:p:ops:{}"), Some(""));
+        for other in [
+            marker_key(&project, &view).as_bytes(),
+            schemas_key(&project, &view).as_bytes(),
+            b"larder:p:ops:{a=x",
+            b"larder:p:ops:{a=x}:more",
+            b"larder:p:ops:{a=x}{b}",
+            b"larder:p:ops2:{a=x}",
+            b"larder:p:op:{a=x}",
+            b"larder:pp:ops:{a=x}",
+            b"xlarder:p:ops:{a=x}",
+            b"larder:p:ops:{a=\xff}",
+            b"larder:p:ops:{",
+            b"",
+        ] {
+            assert_eq!(keys.entity(other), None, "{}", String::from_utf8_lossy(other));
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! The online store: the only crate that speaks Redis for features.
 //!
-//! Reads never wait longer than they are told to, writes never put an older value over a newer one, and a Redis that is
-//! away costs its callers an error, at once, until it is back.
+//! Reads never wait longer than they are told to, writes never put an older value over a newer one, values that are gone
+//! are removed without holding up anybody, and a Redis that is away costs its callers an error, at once, until it is back.
 
 mod connection;
 mod error;
+mod found;
 mod reader;
+mod remove;
 mod runs;
+mod scan;
 mod script;
 mod url;
 mod views;
@@ -20,8 +23,10 @@ use feature_defs::name::ProjectName;
 
 pub use connection::SharedConnection;
 pub use error::StoreError;
+pub use found::{Found, Stored};
 pub use reader::{Lookup, OnlineReader};
 pub use runs::RunBegun;
+pub use scan::KeySample;
 pub use url::{InvalidRedisUrl, RedisUrl};
 pub use writer::{Guard, OnlineWriter, Written};
 
@@ -31,7 +36,7 @@ pub struct OnlineStore {
     project: ProjectName,
     /// Carries what requests wait for.
     reads: SharedConnection,
-    /// Carries batches, so that no read queues behind one.
+    /// Carries batches and scans, so that no read queues behind one.
     writes: SharedConnection,
 }
 
@@ -61,7 +66,7 @@ impl OnlineStore {
         OnlineReader::new(self.reads.clone(), self.project.clone(), views)
     }
 
-    /// A writer of any view's values, markers and schemas.
+    /// A writer, and remover, of any view's values, markers and schemas.
     pub fn writer(&self) -> OnlineWriter {
         OnlineWriter::new(self.writes.clone(), self.project.clone())
     }

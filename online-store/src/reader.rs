@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use feature_defs::codec::{Body, Schema, decode_body, decode_header};
+use feature_defs::codec::{Schema, decode_header};
 use feature_defs::definitions::View;
 use feature_defs::key::{EntityKey, marker_key, schemas_key, value_key};
 use feature_defs::name::{ProjectName, ViewName};
-use feature_defs::serving::{Marker, StoredRow, judge};
+use feature_defs::serving::{Marker, StoredRow};
 use feature_defs::time::Timestamp;
 use redis::{Pipeline, Value};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Deadline, SharedConnection};
 use crate::error::StoreError;
+use crate::found::Found;
 use crate::views::ViewState;
 
 /// How often markers and schemas are read again.
@@ -115,31 +116,68 @@ impl OnlineReader {
         within: Duration,
     ) -> Result<Vec<StoredRow>, StoreError> {
         let deadline = Deadline::after(within);
-        let states = lookups
-            .iter()
-            .map(|lookup| self.state(lookup.view))
-            .collect::<Result<Vec<_>, _>>()?;
+        let states = self.states(lookups)?;
         // Without its marker, an aggregate can't be judged.
         if !self.refreshed.load(Ordering::Acquire) {
             self.refresh_by(deadline).await?;
         }
         // Before the values: a marker that a run sets meanwhile would judge values that the run has replaced.
-        let markers: Vec<Option<Arc<Marker>>> = states.iter().map(|state| state.marker.load_full()).collect();
+        let markers: Vec<_> = states.iter().map(|state| state.marker.load_full()).collect();
+        let states = states.into_iter().zip(markers).collect();
+        let found = self.look_up(lookups, states, now, deadline).await?;
+        Ok(found.into_iter().map(Found::into_row).collect())
+    }
+
+    /// The same, with all that is stored and the markers that judged it, for verifying: the markers are read in this call,
+    /// each before the values of its view, rather than known from the last refresh.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub async fn read_stored(
+        &self,
+        lookups: &[Lookup<'_>],
+        now: Timestamp,
+        within: Duration,
+    ) -> Result<Vec<Found>, StoreError> {
+        let deadline = Deadline::after(within);
+        let states = self.states(lookups)?;
+        let distinct: HashMap<&ViewName, &ViewState> = states.iter().map(|state| (&state.view.name, *state)).collect();
+        let (names, distinct): (Vec<_>, Vec<_>) = distinct.into_iter().unzip();
+        let markers = self.refresh_views(&distinct, deadline).await?;
+        let markers: HashMap<_, _> = names.into_iter().zip(markers).collect();
+        let states = states
+            .into_iter()
+            .map(|state| (state, markers[&state.view.name].clone()))
+            .collect();
+        self.look_up(lookups, states, now, deadline).await
+    }
+
+    /// What each lookup finds, judged by the marker beside its view.
+    async fn look_up(
+        &self,
+        lookups: &[Lookup<'_>],
+        views: Vec<(&ViewState, Option<Arc<Marker>>)>,
+        now: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Vec<Found>, StoreError> {
         let answers = self.fetch(lookups, deadline).await?;
-        self.fetch_layouts(&states, &answers, deadline).await;
-        Ok(lookups
+        self.fetch_layouts(&views, &answers, deadline).await;
+        let found = lookups
             .iter()
-            .zip(states.into_iter().zip(markers))
-            .zip(answers)
+            .zip(views)
+            .zip(&answers)
             .map(|((lookup, (state, marker)), answer)| {
-                row(state, marker.as_deref(), &answer, now).unwrap_or_else(|problem| {
-                    if let Some(entity) = lookup.key {
-                        self.warn(&value_key(&self.project, &lookup.view.name, entity), &problem);
-                    }
-                    StoredRow::unavailable()
-                })
-            })
-            .collect())
+                let found = Found::new(state, marker, answer, now);
+                if let (Err(problem), Some(entity)) = (&found.stored, lookup.key) {
+                    self.warn(&value_key(&self.project, &lookup.view.name, entity), problem);
+                }
+                found
+            });
+        Ok(found.collect())
+    }
+
+    fn states(&self, lookups: &[Lookup<'_>]) -> Result<Vec<&ViewState>, StoreError> {
+        lookups.iter().map(|lookup| self.state(lookup.view)).collect()
     }
 
     fn state(&self, view: &View) -> Result<&ViewState, StoreError> {
@@ -182,9 +220,9 @@ impl OnlineReader {
     }
 
     /// Looks once, in the same deadline, for the layouts of answers that are of no known one.
-    async fn fetch_layouts(&self, states: &[&ViewState], answers: &[Value], deadline: Deadline) {
+    async fn fetch_layouts(&self, views: &[(&ViewState, Option<Arc<Marker>>)], answers: &[Value], deadline: Deadline) {
         let mut unknown: Vec<(&ViewState, u64)> = Vec::new();
-        for (state, answer) in states.iter().zip(answers) {
+        for ((state, _), answer) in views.iter().zip(answers) {
             if let Value::BulkString(blob) = answer
                 && let Ok((_, id)) = decode_header(blob)
                 && state.layout(id).is_none()
@@ -200,7 +238,7 @@ impl OnlineReader {
         }
         let states: Vec<&ViewState> = unknown.iter().map(|(state, _)| *state).collect();
         match self.refresh_views(&states, deadline).await {
-            Ok(()) => {
+            Ok(_) => {
                 for (state, id) in unknown {
                     if state.layout(id).is_none() {
                         state.miss(id);
@@ -219,9 +257,14 @@ impl OnlineReader {
         Ok(())
     }
 
-    async fn refresh_views(&self, states: &[&ViewState], deadline: Deadline) -> Result<(), StoreError> {
+    /// Reads the markers and schemas of these views again. The markers, in order.
+    async fn refresh_views(
+        &self,
+        states: &[&ViewState],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Arc<Marker>>>, StoreError> {
         if states.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut commands = Pipeline::with_capacity(2 * states.len());
         for state in states {
@@ -232,17 +275,18 @@ impl OnlineReader {
             commands.cmd("HVALS").arg(schemas_key(&self.project, &state.view.name));
         }
         let mut answers = self.connection.send_by(&commands, deadline).await?.into_iter();
+        let mut markers = Vec::with_capacity(states.len());
         for state in states {
             let (marker, schemas) = (
                 answers.next().unwrap_or(Value::Nil),
                 answers.next().unwrap_or(Value::Nil),
             );
-            state
-                .marker
-                .store(self.marker_of(&state.view.name, marker)?.map(Arc::new));
+            let marker = self.marker_of(&state.view.name, marker)?.map(Arc::new);
+            state.marker.store(marker.clone());
+            markers.push(marker);
             state.learn(&self.schemas_of(&state.view.name, schemas)?);
         }
-        Ok(())
+        Ok(markers)
     }
 
     /// A marker as stored. One that can't be read counts as none, so that the other views are not held up by it.
@@ -303,32 +347,4 @@ impl OnlineReader {
             "what Redis holds at this key can't be read and counts as unavailable"
         );
     }
-}
-
-/// The row that an answer of Redis is at `now`, or what is wrong with it.
-fn row(state: &ViewState, marker: Option<&Marker>, answer: &Value, now: Timestamp) -> Result<StoredRow, String> {
-    let blob = match answer {
-        Value::Nil => return Ok(StoredRow::not_found()),
-        Value::BulkString(blob) => blob,
-        Value::ServerError(error) => return Err(error.to_string()),
-        _ => return Err("the answer is no string".into()),
-    };
-    let (header, schema_id) = decode_header(blob).map_err(|error| error.to_string())?;
-    let layout = match state.layout(schema_id) {
-        Some(Some(layout)) => layout,
-        // A tombstone has nothing that a layout could describe.
-        _ if decode_body(blob, &state.view.schema) == Ok(Body::Tombstone) => return Ok(StoredRow::not_found()),
-        _ => return Err(format!("its schema {schema_id} is not stored beside it")),
-    };
-    let Some(values) = layout.values(blob).map_err(|error| error.to_string())? else {
-        return Ok(StoredRow::not_found());
-    };
-    Ok(match judge(&state.view, &header, marker, now) {
-        None => StoredRow::not_found(),
-        Some((status, event)) => StoredRow {
-            status,
-            event: Some(event),
-            values,
-        },
-    })
 }

@@ -8,4 +8,7 @@ mod markers; // markers never move back
 mod outages; // slow, away, back again, without its scripts
 mod racing; // many writers, one truth, whatever the server's locale
 mod reading; // rows, statuses, layouts, damage
+mod removing; // what is removed for good, and what is not touched
+mod sampling; // entities that have something stored
 mod support;
+mod verifying; // all that is stored, with the markers that judge it

@@ -58,7 +58,7 @@ pub(crate) async fn advance(writer: &OnlineWriter, view: &View, previous: &str, 
 /// Commands as a person at redis-cli would give them.
 pub(crate) struct Raw {
     connection: SharedConnection,
-    project: String,
+    pub(crate) project: String,
 }
 
 impl Raw {

@@ -28,7 +28,7 @@ pub(super) fn per_entity(view: &View, columns: &Columns, as_of: Timestamp, of: &
         "SELECT {keys}, {list} FROM {events} GROUP BY {entity} ORDER BY {entity}",
         keys = grouped(view),
         list = value(view, columns, moment),
-        events = visible::events(view, &conditions),
+        events = visible::events(view, &conditions, Versions::Hashed),
     )
 }
 
@@ -40,7 +40,7 @@ pub(super) fn over(events: &Events<'_>, moment: Moment<'_>) -> String {
     format!(
         "SELECT {list} FROM {events} HAVING count(*) > 0",
         list = value(view, events.columns, moment),
-        events = visible::events(view, &conditions),
+        events = visible::events(view, &conditions, Versions::LookedUp),
     )
 }
 

@@ -5,6 +5,7 @@ use feature_defs::time::Timestamp;
 
 use super::sql::{self, Moment, Since};
 use super::values::Scope;
+use super::visible::FENCE;
 use super::{aggregates, keys, visible};
 
 /// Selects each entity, once, that has to be looked at. `of` are conditions on a row's entity.
@@ -81,9 +82,9 @@ fn touched(view: &View, created: Timestamp, of: &[String]) -> String {
         of,
     ]
     .concat();
-    // The offset keeps the subquery one: each key's versions are looked up by the index on the key columns.
+    // The recent rows are found by the index on created timestamps, then each key's versions by that on the key columns.
     format!(
-        "SELECT version.* FROM (SELECT DISTINCT {columns} FROM {relation} WHERE {identified} AND {recent}) AS touched CROSS JOIN LATERAL (SELECT {selected} FROM {relation} WHERE {conditions} OFFSET 0) AS version",
+        "SELECT version.* FROM (SELECT DISTINCT * FROM (SELECT {columns} FROM {relation} WHERE {identified} AND {recent}{FENCE}) AS recent) AS touched CROSS JOIN LATERAL (SELECT {selected} FROM {relation} WHERE {conditions}{FENCE}) AS version",
         columns = visible::key(source, "src").join(", "),
         relation = sql::relation(source),
         identified = visible::identified(source),

@@ -8,6 +8,10 @@ use feature_defs::definitions::{Source, View};
 
 use super::sql;
 
+/// Ends a subquery that Postgres shall plan by itself: one with an offset is never merged into the query around it, made a
+/// join of, or read in an order that suits the outside.
+pub(super) const FENCE: &str = " OFFSET 0";
+
 /// How it is found out that no version of a row's event is newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Versions {
@@ -33,12 +37,17 @@ pub(super) fn conditions(view: &View, versions: Versions) -> Vec<String> {
 }
 
 /// The events that satisfy these conditions, to stand behind `FROM`: rows by the name `src`, each event once.
-pub(super) fn events(view: &View, conditions: &[String]) -> String {
+pub(super) fn events(view: &View, conditions: &[String], versions: Versions) -> String {
     let source = &view.source;
     let rows = format!("{} WHERE {}", sql::relation(source), conditions.join(" AND "));
     if source.key.is_empty() {
         return rows;
     }
+    // Without the fence, the order that DISTINCT wants would be an invitation to read all rows by the index on the key.
+    let rows = match versions {
+        Versions::Hashed => rows,
+        Versions::LookedUp => format!("(SELECT src.* FROM {rows}{FENCE}) AS src"),
+    };
     // What is left of an event's versions is the same row, possibly several times.
     format!(
         "(SELECT DISTINCT ON ({}) src.* FROM {rows}) AS src",
@@ -90,10 +99,9 @@ fn current(source: &Source, versions: Versions) -> String {
     let (newer, own) = (times("newer"), times("src"));
     // A row meets itself here. Comparing bytes first spares making text of both.
     let tied = "(newer.*) *<> (src.*) AND (newer.*)::text COLLATE \"C\" > (src.*)::text COLLATE \"C\"";
-    // A subquery with an offset stays one, run for each row; without, it becomes a join.
     let fence = match versions {
         Versions::Hashed => "",
-        Versions::LookedUp => " OFFSET 0",
+        Versions::LookedUp => FENCE,
     };
     format!(
         "NOT EXISTS (SELECT FROM {relation} WHERE {same} AND (({newer}) > ({own}) OR ({newer}) = ({own}) AND {tied}){fence})",

@@ -309,17 +309,7 @@ pub(crate) async fn missing_indexes(
 ) -> Result<(Vec<String>, Vec<String>), sqlx::Error> {
     let (mut statements, mut notes) = (Vec::new(), Vec::new());
     for view in &definitions.views {
-        let mut wanted = vec![[view.key_columns.clone(), vec![view.source.event_timestamp.clone()]].concat()];
-        wanted.push(vec![view.source.event_timestamp.clone()]);
-        wanted.extend(
-            view.source
-                .created_timestamp
-                .iter()
-                .map(|created| vec![created.clone()]),
-        );
-        if !view.source.key.is_empty() {
-            wanted.push(view.source.key.clone());
-        }
+        let wanted = Wanted::of(view);
         match &view.source.relation {
             Relation::Table(table) if is_view(connection, table).await? => {
                 notes.push(format!(
@@ -330,11 +320,11 @@ pub(crate) async fn missing_indexes(
             }
             Relation::Table(table) => {
                 let indexes = indexes_of(connection, table).await?;
-                for columns in wanted
-                    .into_iter()
-                    .filter(|columns| !indexes.iter().any(|i| serves(i, columns)))
+                for wanted in wanted
+                    .iter()
+                    .filter(|wanted| !indexes.iter().any(|index| wanted.is_served_by(index)))
                 {
-                    let list = columns.iter().map(|c| sql::ident(c)).collect::<Vec<_>>().join(", ");
+                    let list = wanted.columns().map(|c| sql::ident(c)).collect::<Vec<_>>().join(", ");
                     let statement = format!("CREATE INDEX ON {} ({list});", sql::table_ident(table));
                     if !statements.contains(&statement) {
                         statements.push(statement);
@@ -354,12 +344,13 @@ pub(crate) async fn missing_indexes(
     Ok((statements, notes))
 }
 
-fn lists(wanted: &[Vec<String>]) -> String {
-    let lists: Vec<String> = wanted
+fn lists(wanted: &[Wanted]) -> String {
+    let list = |wanted: &Wanted| wanted.columns().map(String::as_str).collect::<Vec<_>>().join(", ");
+    wanted
         .iter()
-        .map(|columns| format!("({})", columns.join(", ")))
-        .collect();
-    lists.join(", ")
+        .map(|wanted| format!("({})", list(wanted)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Whether what a source calls a table is something that can have no index of its own.
@@ -370,12 +361,47 @@ async fn is_view(connection: &mut PgConnection, table: &str) -> Result<bool, sql
         .await
 }
 
-/// Whether an index finds rows by these columns: it begins with them; all but the last may stand in any order.
-fn serves(index: &[String], columns: &[String]) -> bool {
-    let Some((last, keys)) = columns.split_last() else {
-        return true;
-    };
-    index.len() > keys.len() && index[keys.len()] == *last && keys.iter().all(|key| index[..keys.len()].contains(key))
+/// Columns to find rows by.
+struct Wanted {
+    /// Those of which one value is looked for, in any order,
+    equal: Vec<String>,
+    /// and after them, as they stand, those of which a range is.
+    ordered: Vec<String>,
+}
+
+impl Wanted {
+    fn of(view: &View) -> Vec<Self> {
+        let wanted = |equal: &[String], ordered: &[&String]| Self {
+            equal: equal.to_vec(),
+            ordered: ordered.iter().map(|&column| column.clone()).collect(),
+        };
+        let event = &view.source.event_timestamp;
+        let (last, others) = view.key_columns.split_last().expect("an entity has a join key");
+        // A lookup names a range of the last join key and event time together.
+        let mut all = vec![wanted(others, &[last, event]), wanted(&[], &[event])];
+        all.extend(
+            view.source
+                .created_timestamp
+                .iter()
+                .map(|created| wanted(&[], &[created])),
+        );
+        if !view.source.key.is_empty() {
+            all.push(wanted(&view.source.key, &[]));
+        }
+        all
+    }
+
+    fn columns(&self) -> impl Iterator<Item = &String> {
+        self.equal.iter().chain(&self.ordered)
+    }
+
+    /// Whether an index with these columns finds the rows.
+    fn is_served_by(&self, index: &[String]) -> bool {
+        let Some((equal, rest)) = index.split_at_checked(self.equal.len()) else {
+            return false;
+        };
+        self.equal.iter().all(|column| equal.contains(column)) && rest.starts_with(&self.ordered)
+    }
 }
 
 /// The key columns of each valid, whole-table btree index of a table; an expression stands as an empty name.
@@ -402,19 +428,27 @@ mod tests {
 
     #[test]
     fn an_index_serves_what_it_begins_with() {
-        let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        for (index, columns, expected) in [
-            ("carrier event", "carrier event", true),
-            ("origin carrier event more", "carrier origin event", true),
-            ("event", "event", true),
-            ("event carrier", "carrier event", false),
-            ("carrier", "carrier event", false),
-            ("carrier event", "event", false),
+        let names = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (index, equal, ordered, expected) in [
+            ("carrier event", "", "carrier event", true),
+            ("origin carrier event more", "origin", "carrier event", true),
+            ("carrier origin event", "origin", "carrier event", false),
+            ("b a carrier event", "a b", "carrier event", true),
+            ("event", "", "event", true),
+            ("event carrier", "", "carrier event", false),
+            ("carrier", "", "carrier event", false),
+            ("carrier event", "", "event", false),
+            ("leg flight", "flight leg", "", true),
+            ("flight", "flight leg", "", false),
         ] {
+            let wanted = Wanted {
+                equal: names(equal),
+                ordered: names(ordered),
+            };
             assert_eq!(
-                serves(&names(index), &names(columns)),
+                wanted.is_served_by(&names(index)),
                 expected,
-                "{index} for {columns}"
+                "{index} for {equal}, {ordered}"
             );
         }
     }

@@ -11,6 +11,8 @@ mod keys;
 mod lookup;
 mod rows;
 mod sql;
+#[cfg(test)]
+mod tests;
 mod training;
 mod values;
 mod visible;

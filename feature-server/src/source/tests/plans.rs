@@ -1,0 +1,86 @@
+//! What Postgres reads for an incremental run: what has changed and what hangs on it, never the whole table.
+
+use super::*;
+
+/// So many events of so many carriers and aircraft, the last at noon, of which some have a second version.
+async fn fill(ground: &mut Ground, events: u32) {
+    ground
+        .sql(&format!(
+            "INSERT INTO events SELECT 'F' || i, 1, i * 7919::int8 % 5000, 'C' || i * 7919::int8 % 16, time, time + interval '1 min', false, i % 60
+             FROM generate_series(1, {events}) AS i, LATERAL (SELECT '2013-11-05 12:00+00'::timestamptz - ({events} - i) * interval '10 s' AS time) AS t;
+             INSERT INTO events SELECT flight, leg, tail, carrier, event, created + interval '1 hour', false, delay + 1 FROM events WHERE delay = 0"
+        ))
+        .await;
+}
+
+/// The lines of the plan of an incremental run five minutes after another.
+async fn plan(ground: &mut Ground, view: &str) -> String {
+    let (view, columns) = ground.view_and_columns(view).await;
+    let wanted = Wanted {
+        as_of: at("12:00"),
+        scope: Scope::Changed(after_run("11:55")),
+        part: Part::ALL,
+    };
+    let query = format!("EXPLAIN (COSTS OFF) {}", values_query(&view, &columns, &wanted));
+    let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query))
+        .fetch_all(&mut ground.source)
+        .await
+        .unwrap();
+    lines.join("\n")
+}
+
+const VIEWS: [&str; 8] = [
+    "keyed_ops",
+    "keyed_ops_pair",
+    "keyed_newest",
+    "keyed_newest_pair",
+    "plain_ops",
+    "plain_ops_pair",
+    "plain_newest",
+    "plain_newest_pair",
+];
+
+#[tokio::test]
+async fn an_incremental_run_reads_by_the_indexes_that_are_asked_for() {
+    let mut ground = Ground::events().await;
+    fill(&mut ground, 200_000).await;
+    ground.sql("ANALYZE events").await;
+    assert_eq!(ground.app.check_database().await.unwrap().missing_indexes, [""; 0]);
+    for view in VIEWS {
+        let plan = plan(&mut ground, view).await;
+        assert!(
+            !plan.contains("Seq Scan") && !plan.contains("Hash Join") && !plan.contains("Anti Join"),
+            "{view}:\n{plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn each_entity_is_looked_up_by_its_own_index_however_wrong_the_estimates_are() {
+    let mut ground = Ground::events().await;
+    // So few rows, and so alike, that reading them all would look cheaper than any index.
+    fill(&mut ground, 2_000).await;
+    ground.sql("ANALYZE events; SET enable_seqscan = off").await;
+    for (view, index) in [
+        ("keyed_ops", "events_carrier_event_idx"),
+        ("plain_ops", "events_carrier_event_idx"),
+        ("keyed_newest", "events_carrier_event_idx"),
+        ("keyed_newest_pair", "events_tail_carrier_event_idx"),
+        ("plain_ops_pair", "events_tail_carrier_event_idx"),
+    ] {
+        let plan = plan(&mut ground, view).await;
+        let lookups = plan
+            .split("CTE Scan on changed")
+            .nth(1)
+            .expect("a lookup for each changed entity");
+        let own = lookups
+            .lines()
+            .find(|line| line.contains("events src") || line.contains("Bitmap Index Scan"));
+        let own = lookups
+            .lines()
+            .find(|line| line.contains("Bitmap Index Scan"))
+            .or(own)
+            .expect("a scan of the events");
+        assert!(own.contains(index), "{view}:\n{plan}");
+    }
+}

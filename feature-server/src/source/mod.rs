@@ -5,8 +5,10 @@
 
 mod aggregates;
 mod changed;
+mod check;
 mod columns;
 mod decode;
+mod indexes;
 mod keys;
 mod lookup;
 mod rows;
@@ -17,11 +19,13 @@ mod training;
 mod values;
 mod visible;
 
-pub(crate) use columns::{Columns, check_view, columns_of, missing_indexes};
+pub(crate) use check::check_view;
+pub(crate) use columns::{Columns, columns_of};
 pub(crate) use decode::{CopyRows, DecodeError, Fields, decode_value, timestamp};
+pub(crate) use indexes::missing_indexes;
 pub(crate) use keys::Part;
 pub(crate) use sql::{Since, SourceError};
 pub(crate) use training::{training_query, verification_query};
 pub(crate) use values::{Scope, Wanted, changed_among_query, expectations_query, sample_query, values_query};
 
-pub use columns::Problem;
+pub use check::Problem;

@@ -120,6 +120,14 @@ async fn columns_of_key_and_deletion_are_checked_and_the_keys_index_asked_for() 
     view keyed_newest, key: source keyed (table odd) has no column `leg`; the nearest is `flight`
     view keyed_newest, deleted: column `gone` of source keyed (table odd) is text, not bool: change the definition, or cast it in a query
     ");
+    ground
+        .sql("CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false); ALTER TABLE events ALTER carrier TYPE text COLLATE loose")
+        .await;
+    ground.redefine(&definitions());
+    let view = Arc::clone(ground.app.view("keyed_newest").unwrap());
+    let columns = columns_of(&mut ground.source, &view.source).await.unwrap();
+    let problems: Vec<String> = check_view(&view, &columns).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(problems.join("\n"), @"view keyed_newest, join key carrier: column `carrier` of source keyed (table events) has a collation that takes different texts for equal, and each spelling is an entity of its own: give the column a deterministic collation");
     ground.redefine(&definitions().replace("table = \"events\"", "table = \"bare\""));
     let found = ground.app.check_database().await.unwrap();
     assert_eq!(found.problems, []);
@@ -133,4 +141,56 @@ async fn columns_of_key_and_deletion_are_checked_and_the_keys_index_asked_for() 
             "CREATE INDEX ON \"bare\" (\"tail\", \"carrier\", \"event\");",
         ]
     );
+}
+
+#[tokio::test]
+async fn training_obeys_keys_deletions_and_ages() {
+    let mut ground = Ground::events().await;
+    let service = |views: [&str; 3]| {
+        let features = views.map(|view| format!("\"{view}\"")).join(", ");
+        format!(
+            "{}\n[[feature_service]]\nname = \"late\"\nfeatures = [{features}]\n",
+            definitions()
+        )
+    };
+    ground.redefine(&service(["keyed_newest:delay", "plain_newest:delay", "keyed_ops:n_1h"]));
+    ground.row("F1 1 7 UA 09:00 09:01 1").await;
+    ground.row("F2 1 7 UA 10:00 10:01 2").await;
+    ground.row("F2 1 7 UA 10:00 10:02 3 gone").await;
+    let service = Arc::clone(ground.app.service("late").unwrap());
+    let mut columns = Vec::new();
+    for join in &service.joins {
+        columns.push(columns_of(&mut ground.source, &join.view.source).await.unwrap());
+    }
+    // UA at its first event, after the second is taken away, when the first is as old as the ttl; and a stranger.
+    let moments = ["09:00", "10:30", "11:00", "10:30"].map(|time| at(time).to_chrono().unwrap());
+    let rows = sqlx::query(AssertSqlSafe(training_query(&service, &columns)))
+        .bind(vec![0_i64, 1, 2, 3])
+        .bind(moments.to_vec())
+        .bind(vec!["UA", "UA", "UA", "XX"])
+        .fetch_all(&mut ground.source)
+        .await
+        .unwrap();
+    let lines = rows.iter().map(|row| {
+        let mut line = String::new();
+        for join in 0..3 {
+            let event = row
+                .get::<Option<DateTime<Utc>>, _>(join * 3 + 1)
+                .map(|event| event.format("%H:%M").to_string());
+            let _infallible = write!(
+                line,
+                " {:?} {} {:?};",
+                row.get::<Option<bool>, _>(join * 3),
+                event.unwrap_or_default(),
+                row.get::<Option<i64>, _>(join * 3 + 2)
+            );
+        }
+        line
+    });
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"
+     Some(true) 09:00 Some(1); Some(true) 09:00 Some(1); Some(true) 09:00 Some(1);
+     Some(true) 09:00 Some(1); None  None; Some(true) 10:30 Some(0);
+     None  None; None  None; Some(true) 11:00 Some(0);
+     None  None; None  None; None  None;
+    ");
 }

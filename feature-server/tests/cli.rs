@@ -133,6 +133,54 @@ async fn a_session_from_migrate_to_get() {
 }
 
 #[tokio::test]
+async fn from_a_table_to_its_features_without_an_edit() {
+    let place = Place::new().await;
+    let dir = place.path("first");
+    let run = |arguments: &[&str]| {
+        let arguments = [arguments, &["--features", &dir]].concat();
+        place.run(&arguments)
+    };
+    let init = ["init", "arrivals", "--join-key", "carrier", "--entity", "carrier"];
+    let (code, out, error) = run(&init);
+    assert!(
+        code == 0 && out.contains("wrote ") && out.contains("arrivals.toml"),
+        "{out} {error}"
+    );
+    let commands: Vec<Vec<&str>> = out
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("feature-server "))
+        .map(|command| command.split(' ').collect())
+        .collect();
+    assert_eq!(commands.len(), 4, "{out}");
+    for mut command in commands {
+        for argument in &mut command {
+            *argument = if *argument == "carrier=…" {
+                "carrier=UA"
+            } else {
+                *argument
+            };
+        }
+        let (code, out, error) = place.run(&command);
+        assert_eq!(code, 0, "{command:?}: {error}");
+        if command[0] == "get" {
+            assert!(out.contains("arrivals_latest__delay") && out.contains("4.5"), "{out}");
+        }
+    }
+    let (labels, train) = (place.path("labels.csv"), place.path("train.csv"));
+    std::fs::write(&labels, "carrier,event_timestamp\nUA,2999-01-01T00:00:00Z\n").unwrap();
+    let (code, _, error) = run(&["training-set", "arrivals", "--entities", &labels, "--out", &train]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(
+        std::fs::read_to_string(&train).unwrap(),
+        "carrier,event_timestamp,arrivals_latest__delay\nUA,2999-01-01T00:00:00Z,4.5\n"
+    );
+    let (code, _, error) = run(&init);
+    assert!(code == 1 && error.contains("is there already"), "{error}");
+    let (code, _, error) = run(&["init", "arrival"]);
+    assert!(code == 2 && error.contains("the nearest is `arrivals`"), "{error}");
+}
+
+#[tokio::test]
 async fn mistakes_of_the_caller_exit_2_and_name_what_there_is() {
     let place = Place::new().await;
     let unwritten = place.path("train.csv");

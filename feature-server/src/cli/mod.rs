@@ -4,6 +4,7 @@ mod backfill;
 mod check;
 mod control;
 mod get;
+mod init;
 mod materialize;
 mod migrate;
 mod runs;
@@ -86,6 +87,8 @@ struct Places {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a first definition file from a table
+    Init(init::Arguments),
     /// Check the definitions; with --database also columns, types and indexes
     Check(check::Arguments),
     /// Create or update the `larder` schema
@@ -119,6 +122,7 @@ impl Cli {
         telemetry::init_logs(&self.log)?;
         let places = self.places;
         match self.command {
+            Command::Init(arguments) => init::run(&places, arguments).await,
             Command::Check(arguments) => check::run(&places, &arguments).await,
             Command::Migrate => migrate::run(&places).await,
             Command::Materialize(arguments) => materialize::run(&places, &arguments).await,

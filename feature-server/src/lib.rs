@@ -6,6 +6,7 @@
 mod app;
 pub mod cli;
 mod database;
+mod forget;
 mod freshness;
 mod http;
 mod init;
@@ -20,9 +21,11 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod training;
+mod verify;
 
 pub use app::{App, DatabaseCheck, Settings, Time, UnknownService, UnknownView};
 pub use database::{DatabaseError, DatabaseUrl, InvalidDatabaseUrl};
+pub use forget::{ForgetError, Forgotten, ForgottenIn};
 pub use freshness::{Freshness, ViewStatus};
 pub use init::{InitError, InitOptions, InitSummary, init};
 pub use materialize::{Backfill, Mode, RunError, RunOutcome, RunRequest, RunSummary};
@@ -33,3 +36,4 @@ pub use shard::{InvalidShard, Shard};
 pub use source::Problem;
 pub use store::{Counts, Kind, RunRecord, ShardRecord, migrate};
 pub use training::{BadLabels, TrainingError, TrainingSummary};
+pub use verify::{Difference, Verdict, Verification, VerifyError};

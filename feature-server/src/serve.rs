@@ -9,12 +9,15 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::http;
 use crate::schedule::{self, Schedules};
+use crate::verify;
 
 /// What an operator decides about a running server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeOptions {
     /// Scheduled runs at a time.
     pub concurrent_runs: usize,
+    /// How often every view is verified; never, if `None`.
+    pub verify_every: Option<Duration>,
     /// How long requests and runs in flight may take to finish when told to stop.
     pub drain: Duration,
 }
@@ -23,6 +26,7 @@ impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             concurrent_runs: 2,
+            verify_every: None,
             drain: Duration::from_secs(30),
         }
     }
@@ -48,6 +52,9 @@ impl App {
         let schedules = Arc::new(Schedules::default());
         let router = http::router(self, &schedules);
         let tasks = schedule::start(self, &schedules, options.concurrent_runs.max(1), &stop);
+        if let Some(every) = options.verify_every {
+            tasks.spawn(verify::watch(Arc::clone(self), every, stop.clone()));
+        }
         let served = service::http::serve(listener, router, stop.clone(), options.drain).await;
         // Also when the listener failed.
         stop.cancel();

@@ -3,6 +3,7 @@
 mod backfill;
 mod check;
 mod control;
+mod forget;
 mod get;
 mod init;
 mod materialize;
@@ -13,6 +14,7 @@ mod status;
 mod table;
 mod time;
 mod training_set;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -109,6 +111,10 @@ enum Command {
     Status(status::Arguments),
     /// Read a service's features from the online store: values, status and age
     Get(get::Arguments),
+    /// Recompute sampled entities from the source and compare them with what is online
+    Verify(verify::Arguments),
+    /// Remove an entity's values from the online store
+    Forget(forget::Arguments),
     /// Run schedules and answer HTTP
     Serve(serve::Arguments),
 }
@@ -133,6 +139,8 @@ impl Cli {
             Command::TrainingSet(arguments) => training_set::run(&places, &arguments).await,
             Command::Status(arguments) => status::run(&places, &arguments).await,
             Command::Get(arguments) => get::run(&places, &arguments).await,
+            Command::Verify(arguments) => verify::run(&places, &arguments).await,
+            Command::Forget(arguments) => forget::run(&places, &arguments).await,
             Command::Serve(arguments) => serve::run(&places, &arguments).await,
         }
     }

@@ -19,6 +19,10 @@ pub(super) struct Arguments {
     /// Scheduled runs at a time
     #[arg(long, env = "LARDER_CONCURRENT_RUNS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     concurrent_runs: u16,
+    /// How often to recompute a sample of every view's entities from the source and compare, such as 1h: log and metrics tell
+    /// [default: never]
+    #[arg(long, env = "LARDER_VERIFY_EVERY", value_name = "SPAN")]
+    verify_every: Option<Span>,
     /// How long requests and runs in flight may take to finish when told to stop
     #[arg(long, env = "LARDER_DRAIN", default_value = "30s")]
     drain: Span,
@@ -34,6 +38,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     })?;
     let options = ServeOptions {
         concurrent_runs: usize::from(arguments.concurrent_runs),
+        verify_every: arguments.verify_every.map(Span::to_std),
         drain: arguments.drain.to_std(),
     };
     app.serve(listener, lifecycle::stop_on_signal()?, options).await?;

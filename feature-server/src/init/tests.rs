@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{InitError, InitOptions, InitSummary, init};
 use crate::testing::Ground;
-use crate::{App, Mode, Progress, Time};
+use crate::{App, Mode, Progress, RunRequest, Time};
 
 /// A database with these tables, and a directory for definitions.
 struct Place {
@@ -280,7 +280,7 @@ async fn what_is_written_is_materialized_and_read() {
     assert_eq!(summary.join_keys, ["customer_id"]);
     let app = place.app();
     for view in ["orders_latest", "orders_recent"] {
-        app.materialize(view, Mode::Full, None, &Progress::hidden())
+        app.materialize(view, &RunRequest::new(Mode::Full), &Progress::hidden())
             .await
             .unwrap();
     }

@@ -10,12 +10,14 @@ use super::run::Run;
 use crate::source;
 
 /// What was found of one feature's values.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Found {
     values: i64,
     nulls: i64,
     below: i64,
     above: i64,
+    smallest: Option<String>,
+    largest: Option<String>,
 }
 
 impl Run<'_> {
@@ -36,7 +38,7 @@ impl Run<'_> {
         let (mut stops, mut warnings) = (Vec::new(), Vec::new());
         for (expectation, found) in self.view.expectations.iter().zip(found) {
             let name = &self.view.fields()[expectation.feature].name;
-            let told = broken(expectation, found)
+            let told = broken(expectation, &found)
                 .into_iter()
                 .map(|what| format!("{name}: {what}"));
             match expectation.otherwise {
@@ -64,11 +66,14 @@ fn counts(row: &PgRow, expectations: usize) -> Result<Vec<Found>, sqlx::Error> {
     let values = row.try_get(0)?;
     (0..expectations)
         .map(|i| {
+            let at = 1 + 5 * i;
             Ok(Found {
                 values,
-                nulls: row.try_get(1 + 3 * i)?,
-                below: row.try_get(2 + 3 * i)?,
-                above: row.try_get(3 + 3 * i)?,
+                nulls: row.try_get(at)?,
+                below: row.try_get(at + 1)?,
+                above: row.try_get(at + 2)?,
+                smallest: row.try_get(at + 3)?,
+                largest: row.try_get(at + 4)?,
             })
         })
         .collect()
@@ -76,25 +81,19 @@ fn counts(row: &PgRow, expectations: usize) -> Result<Vec<Found>, sqlx::Error> {
 
 /// What is not as expected. One null is let pass wherever some are: of a few values it would be too large a share.
 #[expect(clippy::cast_precision_loss, reason = "counts of rows, compared with a share")]
-fn broken(expected: &Expectation, found: Found) -> Vec<String> {
+fn broken(expected: &Expectation, found: &Found) -> Vec<String> {
     let mut told = Vec::new();
     let number = |bound: f64| Value::Float64(bound).to_text();
-    if let Some(min) = expected.min.filter(|_| found.below > 0) {
-        told.push(format!(
-            "{} of {} values are below {}",
-            found.below,
-            found.values,
-            number(min)
-        ));
-    }
-    if let Some(max) = expected.max.filter(|_| found.above > 0) {
-        told.push(format!(
-            "{} of {} values are above {}",
-            found.above,
-            found.values,
-            number(max)
-        ));
-    }
+    let mut beyond = |count: i64, side: &str, bound: Option<f64>, end: &Option<String>| {
+        if let Some(bound) = bound.filter(|_| count > 0) {
+            let (values, bound, end) = (found.values, number(bound), end.as_deref().unwrap_or("null"));
+            told.push(format!(
+                "{count} of {values} values are {side} {bound}, as far as {end}"
+            ));
+        }
+    };
+    beyond(found.below, "below", expected.min, &found.smallest);
+    beyond(found.above, "above", expected.max, &found.largest);
     if let Some(share) = expected.null_share {
         let let_pass = i64::from(share > 0.0);
         if found.nulls > let_pass && found.nulls as f64 > share * found.values as f64 {
@@ -136,17 +135,22 @@ mod tests {
                 nulls,
                 ..Found::default()
             };
-            assert_eq!(broken(&expected(share), found).is_empty(), fine, "{share} {found:?}");
+            assert_eq!(broken(&expected(share), &found).is_empty(), fine, "{share} {found:?}");
         }
         let found = Found {
             values: 9,
             nulls: 0,
             below: 2,
             above: 1,
+            smallest: Some("-7".into()),
+            largest: Some("1.5".into()),
         };
         assert_eq!(
-            broken(&expected(0.0), found),
-            ["2 of 9 values are below 0.0", "1 of 9 values are above 1.0"]
+            broken(&expected(0.0), &found),
+            [
+                "2 of 9 values are below 0.0, as far as -7",
+                "1 of 9 values are above 1.0, as far as 1.5"
+            ]
         );
     }
 }

@@ -21,7 +21,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Lock<'a> {
     store: &'a Store,
     view: &'a View,
-    pub(super) shard: Shard,
     pub(super) connection: PgConnection,
 }
 
@@ -35,7 +34,6 @@ impl<'a> Lock<'a> {
         let mut lock = Self {
             store,
             view,
-            shard,
             connection,
         };
         let name = view.name.as_str();

@@ -36,6 +36,7 @@ use backfill::Range;
 use begin::Beginning;
 pub use error::RunError;
 use lock::Lock;
+pub(crate) use plan::since;
 
 /// What a run is to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ pub(crate) struct Part<'a> {
 
 impl Part<'_> {
     /// All entities.
+    #[cfg(test)]
     pub(crate) const ALL: Self = Self {
         shard: Shard::WHOLE,
         after: &[],

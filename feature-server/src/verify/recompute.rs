@@ -1,0 +1,215 @@
+//! The source's side of a verification, all in one snapshot of it.
+
+use feature_defs::definitions::View;
+use feature_defs::key::{EntityKey, KeyType, KeyValue};
+use feature_defs::time::Timestamp;
+use feature_defs::value::Value;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Connection, Row, ValueRef};
+
+use super::VerifyError;
+use super::compare::Times;
+use crate::app::App;
+use crate::database::DatabaseUrl;
+use crate::source::{self, Columns, Since};
+
+/// An entity, and the moment to compute it as of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) keys: &'a [KeyValue],
+    pub(super) moment: Timestamp,
+}
+
+/// What the source gives for an entity.
+#[derive(Debug)]
+pub(super) struct Recomputed {
+    pub(super) times: Times,
+    pub(super) values: Vec<Option<Value>>,
+}
+
+/// A snapshot of a view's source.
+pub(super) struct Recompute<'a> {
+    view: &'a View,
+    since: Since,
+    columns: Columns,
+    url: DatabaseUrl,
+    connection: PgConnection,
+}
+
+impl<'a> Recompute<'a> {
+    pub(super) async fn open(app: &App, view: &'a View, since: Since) -> Result<Self, VerifyError> {
+        let url = app.source_url().clone();
+        let mut connection = url.connect().await?;
+        let columns = source::columns_of(&mut connection, &view.source)
+            .await
+            .map_err(|error| VerifyError::Columns(vec![error.into()]))?;
+        let problems = source::check_view(view, &columns);
+        if !problems.is_empty() {
+            return Err(VerifyError::Columns(problems));
+        }
+        sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL jit = off")
+            .execute(&mut connection)
+            .await
+            .map_err(|error| url.error(&error))?;
+        Ok(Self {
+            view,
+            since,
+            columns,
+            url,
+            connection,
+        })
+    }
+
+    pub(super) async fn close(self) {
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!("the source's connection did not close in order: {error}");
+        }
+    }
+
+    /// At most `limit` entities that have a value as of a moment, about one of so many, chosen by a salt.
+    pub(super) async fn sample(
+        &mut self,
+        as_of: Timestamp,
+        one_in_salt: (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<(EntityKey, Vec<KeyValue>)>, VerifyError> {
+        let query = source::sample_query(self.view, &self.columns, as_of, one_in_salt);
+        let query = format!("{query} LIMIT {limit}");
+        let rows = sqlx::query(AssertSqlSafe(query))
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|error| self.url.error(&error))?;
+        rows.iter().map(|row| self.entity(row)).collect()
+    }
+
+    fn entity(&self, row: &PgRow) -> Result<(EntityKey, Vec<KeyValue>), VerifyError> {
+        let join_keys = &self.view.entity.join_keys;
+        let keys = join_keys
+            .iter()
+            .enumerate()
+            .map(|(i, key)| {
+                let value = value(row, i, key.key_type.value_type())?;
+                let key = value.and_then(|value| KeyValue::try_from(value).ok());
+                key.ok_or_else(|| VerifyError::Answer("a join key is null".into()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok((EntityKey::new(join_keys.iter().map(|key| &key.name).zip(&keys)), keys))
+    }
+
+    /// One answer a subject, in their order.
+    pub(super) async fn values(&mut self, subjects: &[Subject<'_>]) -> Result<Vec<Option<Recomputed>>, VerifyError> {
+        let moments: Vec<_> = subjects.iter().filter_map(|s| s.moment.to_chrono()).collect();
+        let keys: Vec<&[KeyValue]> = subjects.iter().map(|s| s.keys).collect();
+        let query = source::verification_query(self.view, &self.columns);
+        let query = sqlx::query(AssertSqlSafe(query))
+            .bind(numbers(subjects.len()))
+            .bind(moments);
+        let rows = bind_keys(query, self.view, &keys)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|error| self.url.error(&error))?;
+        if rows.len() != subjects.len() {
+            return Err(VerifyError::Answer(format!(
+                "{} rows for {} entities",
+                rows.len(),
+                subjects.len()
+            )));
+        }
+        rows.iter().map(|row| self.recomputed(row)).collect()
+    }
+
+    fn recomputed(&self, row: &PgRow) -> Result<Option<Recomputed>, VerifyError> {
+        use feature_defs::value::ValueType::{Bool, Timestamp as Moment};
+        if value(row, 1, Bool)? != Some(Value::Bool(true)) {
+            return Ok(None);
+        }
+        let moment = |place| match value(row, place, Moment)? {
+            Some(Value::Timestamp(at)) => Ok::<_, VerifyError>(Some(at)),
+            _ => Ok(None),
+        };
+        let times = Times {
+            event: moment(2)?,
+            created: moment(3)?,
+        };
+        let values = self
+            .view
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(i, field)| value(row, 4 + i, field.value_type))
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Recomputed { times, values }))
+    }
+
+    /// Of each of these entities, whether the next incremental run looks at it again.
+    pub(super) async fn looked_at_again(
+        &mut self,
+        as_of: Timestamp,
+        keys: &[&[KeyValue]],
+    ) -> Result<Vec<bool>, VerifyError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = source::changed_among_query(self.view, as_of, self.since);
+        let query = sqlx::query(AssertSqlSafe(query)).bind(numbers(keys.len()));
+        let rows = bind_keys(query, self.view, keys)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|error| self.url.error(&error))?;
+        let mut again = vec![false; keys.len()];
+        for row in rows {
+            let number: i64 = row.try_get(0).map_err(|error| VerifyError::Answer(error.to_string()))?;
+            if let Some(flag) = usize::try_from(number).ok().and_then(|i| again.get_mut(i)) {
+                *flag = true;
+            }
+        }
+        Ok(again)
+    }
+}
+
+fn numbers(count: usize) -> Vec<i64> {
+    (0..).take(count).collect()
+}
+
+/// Binds one array a join key.
+fn bind_keys<'q>(
+    mut query: Query<'q, Postgres, PgArguments>,
+    view: &View,
+    entities: &[&[KeyValue]],
+) -> Query<'q, Postgres, PgArguments> {
+    for (i, key) in view.entity.join_keys.iter().enumerate() {
+        let column = entities.iter().map(|keys| &keys[i]);
+        query = match key.key_type {
+            KeyType::String => query.bind(
+                column
+                    .map(|value| match value {
+                        KeyValue::String(text) => Some(text.clone()),
+                        KeyValue::Int64(_) => None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+            KeyType::Int64 => query.bind(
+                column
+                    .map(|value| match value {
+                        KeyValue::Int64(number) => Some(*number),
+                        KeyValue::String(_) => None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+        };
+    }
+    query
+}
+
+fn value(row: &PgRow, place: usize, value_type: feature_defs::value::ValueType) -> Result<Option<Value>, VerifyError> {
+    let answer = |error: &dyn std::fmt::Display| VerifyError::Answer(error.to_string());
+    let raw = row.try_get_raw(place).map_err(|error| answer(&error))?;
+    if raw.is_null() {
+        return Ok(None);
+    }
+    let bytes = raw.as_bytes().map_err(|error| answer(&error))?;
+    source::decode_value(value_type, bytes)
+        .map(Some)
+        .map_err(|error| answer(&error))
+}

@@ -1,6 +1,7 @@
 //! Named histories of events that are corrected, moved, taken away and brought back.
 
 use super::*;
+use crate::Mode;
 
 #[tokio::test]
 async fn a_corrected_event_counts_once_and_the_newest_version_wins() {
@@ -163,6 +164,26 @@ async fn without_a_key_a_deleted_newest_row_takes_the_value_away() {
     );
     assert_eq!(ground.changed("plain_ops", "12:00", "12:05").await, "AA absent");
     assert_eq!(ground.all("plain_ops", "12:05").await, "UA 11:30 1 2 15");
+}
+
+#[tokio::test]
+async fn online_a_deleted_value_stays_away_until_a_newer_row_comes() {
+    let mut ground = Ground::events().await;
+    let steps = [
+        ("- - 7 UA 11:00 11:01 10", "12:00", Some("10")),
+        ("- - 7 UA 11:30 12:01 20 gone", "12:05", None),
+        ("- - 7 UA 11:20 12:06 5", "12:10", None),
+        ("- - 7 UA 11:40 12:11 6", "12:15", Some("6")),
+    ];
+    for (row, time, expected) in steps {
+        ground.row(row).await;
+        ground.run("plain_newest", Mode::Incremental, time).await;
+        assert_eq!(
+            ground.values("plain_newest", "UA", time).await.as_deref(),
+            expected,
+            "{row}"
+        );
+    }
 }
 
 #[tokio::test]

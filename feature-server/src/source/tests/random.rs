@@ -262,6 +262,8 @@ async fn parts(ground: &mut Ground, view: &str, time: &str, scope: Scope, whole:
     }
     together.sort_by(|one, other| one.keys.cmp(&other.keys));
     assert_eq!(together, whole, "{view} as of {time}");
+    // Whatever backslashes mean to the session.
+    ground.sql("SET standard_conforming_strings = off").await;
     for place in (0..whole.len()).step_by(3) {
         let part = Part {
             shard: Shard::WHOLE,
@@ -270,6 +272,7 @@ async fn parts(ground: &mut Ground, view: &str, time: &str, scope: Scope, whole:
         let rest = ground.values_of(view, time, scope, part).await;
         assert_eq!(rest, whole[place + 1..], "{view} as of {time}");
     }
+    ground.sql("RESET standard_conforming_strings").await;
 }
 
 /// Each entity by itself has the value that it has among all; an entity that is not there has none.

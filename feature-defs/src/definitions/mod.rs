@@ -258,7 +258,7 @@ pub enum Function {
     Last,
     /// the newest event timestamp: timestamp
     LastTime,
-    /// distinct non-null values: int64
+    /// distinct non-null values: int64; null in an empty window
     DistinctCount,
 }
 

@@ -122,7 +122,14 @@ fn feature(
     let value = |value_type| column.map_or_else(|| event.clone(), |column| sql::typed(column, columns, value_type));
     let call = match aggregate.function {
         Function::Count => filtered(format!("count({})", cleaned.as_ref().unwrap_or(&event)), None),
-        Function::DistinctCount => filtered(format!("count(DISTINCT {})", cleaned.as_ref().unwrap_or(&event)), None),
+        Function::DistinctCount => {
+            let count = filtered(format!("count(DISTINCT {})", cleaned.as_ref().unwrap_or(&event)), None);
+            // Of all rows there are some, or there would be no value.
+            match window {
+                None => count,
+                Some(window) => format!("CASE WHEN count(*) FILTER (WHERE {window}) > 0 THEN {count} END"),
+            }
+        }
         Function::Sum => format!("COALESCE({}, 0)", filtered(format!("sum({})", value(value_type)), None)),
         Function::Mean => filtered(format!("avg({})", value(ValueType::Float64)), None),
         Function::Stddev => filtered(format!("stddev_samp({})", value(ValueType::Float64)), None),

@@ -181,11 +181,8 @@ impl App {
         let random = Uuid::new_v4().as_u64_pair().0;
         let half = sample.div_ceil(2);
         let one_in = known / u64::try_from(half).unwrap_or(u64::MAX).max(1);
-        let mut sampled: BTreeMap<_, _> = recompute
-            .sample(marker.as_of, (one_in.max(1), random), half)
-            .await?
-            .into_iter()
-            .collect();
+        let found = recompute.sample(marker.as_of, (one_in.max(1), random)).await?;
+        let mut sampled: BTreeMap<_, _> = spread(found, half, random).into_iter().collect();
         let online = self.online().sample_keys(view, sample, random).await?;
         for (entity, keys) in online.entities {
             if sampled.len() >= sample {
@@ -233,6 +230,23 @@ impl App {
         }
         Ok(differences)
     }
+}
+
+/// So many of these, from all over their order; which ones is chosen by `random`.
+fn spread<T>(found: Vec<T>, wanted: usize, random: u64) -> Vec<T> {
+    let count = found.len();
+    if count <= wanted {
+        return found;
+    }
+    let offset = usize::try_from(random % count as u64).unwrap_or_default();
+    let mut chosen: Vec<usize> = (0..wanted).map(|i| (offset + i * count / wanted) % count).collect();
+    chosen.sort_unstable();
+    let mut chosen = chosen.into_iter().peekable();
+    let mut is_chosen = |at: &usize| chosen.next_if_eq(at).is_some();
+    let numbered = found.into_iter().enumerate();
+    numbered
+        .filter_map(|(at, item)| is_chosen(&at).then_some(item))
+        .collect()
 }
 
 /// As of when a value is: of a run under way, later than the marker; of an entity that has not changed since, the marker's.

@@ -82,6 +82,12 @@ struct LabelsArguments {
     /// Look features up as of the full hour before each prediction, as an hourly materialization leaves them
     #[arg(long)]
     hourly: bool,
+    /// Move their times as those in this database are, whose features the labels are for; without it, 2013 stays 2013
+    #[arg(long)]
+    moved: bool,
+    /// The database that `--moved` asks
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
     /// The file to write
     #[arg(long)]
     out: PathBuf,
@@ -99,7 +105,7 @@ async fn main() -> Result<()> {
             println!("{}", serde_json::Value::from(Story::flight(&dataset).instance()));
             Ok(())
         }
-        Command::Labels(arguments) => labels(&dataset, &arguments),
+        Command::Labels(arguments) => labels(&dataset, &arguments).await,
     }
 }
 
@@ -164,17 +170,25 @@ async fn feed(dataset: Dataset, arguments: FeedArguments) -> Result<()> {
     Ok(())
 }
 
-fn labels(dataset: &Dataset, arguments: &LabelsArguments) -> Result<()> {
+async fn labels(dataset: &Dataset, arguments: &LabelsArguments) -> Result<()> {
     let &LabelsArguments {
         from,
         until,
         hourly,
+        moved,
+        ref database_url,
         ref out,
     } = arguments;
+    let shift = if moved {
+        let url = database_url.as_deref().context("--moved needs DATABASE_URL")?;
+        Replay::loaded_shift(&connect(url).await?).await?
+    } else {
+        Shift::NONE
+    };
     let moment = if hourly { Moment::FullHour } else { Moment::Exact };
     let file = File::create(out).with_context(|| format!("creating {}", out.display()))?;
     let mut file = BufWriter::new(file);
-    let rows = write_labels(dataset, LabelRange { from, until }, moment, Shift::NONE, &mut file)?;
+    let rows = write_labels(dataset, LabelRange { from, until }, moment, shift, &mut file)?;
     file.flush().with_context(|| format!("writing {}", out.display()))?;
     println!("{rows} flights that arrived are in {}", out.display());
     Ok(())

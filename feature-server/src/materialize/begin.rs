@@ -129,7 +129,7 @@ impl App {
         };
         let work = match self.work(view, task, open.as_of).await {
             Ok(work) if work.kind() == open.kind => work,
-            Ok(_) | Err(RunError::Earlier { .. }) => {
+            Ok(_) | Err(RunError::Earlier { .. } | RunError::SameMoment { .. }) => {
                 tracing::info!(view = %view.name, run = %open.id, "cannot go on: markers have changed since it began");
                 return Ok(None);
             }

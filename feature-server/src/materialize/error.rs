@@ -38,6 +38,10 @@ pub enum RunError {
         latest: Timestamp,
     },
     #[error(
+        "view {view} has values as of {as_of} already, and a full run as of the same moment could not tell which of them the source no longer gives: leave out --as-of; or say --resume, if that run is only to be sure to be done"
+    )]
+    SameMoment { view: ViewName, as_of: Timestamp },
+    #[error(
         "view {view}: the source database is a replica that has replayed no transaction yet, so that nobody knows how far behind it is: wait for the first, or read from the primary"
     )]
     NothingReplayed { view: ViewName },

@@ -68,7 +68,8 @@ pub(super) struct Before {
 /// Decides what a run as of `as_of` has to do.
 ///
 /// # Errors
-/// A later run has written: marker and watermark never move back, and the write guard would refuse older values.
+/// A later run has written: marker and watermark never move back, and the write guard would refuse older values. Or one of
+/// the same moment has, and this one could not take away what it does not find any more.
 pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -> Result<Plan, RunError> {
     let Before {
         marker,
@@ -89,14 +90,22 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
         complete_as_of: marker.as_ref().and_then(|marker| marker.complete_as_of),
         reason: untrusted.filter(|_| mode == Mode::Incremental),
     };
-    Ok(match trusted(view, before) {
+    let plan = match trusted(view, before) {
         Err(reason) => full(Some(reason)),
         Ok(_) if mode != Mode::Incremental => full(None),
         Ok((marker, record)) => Plan::Incremental {
             since: since(view, marker, record),
             marker: marker.clone(),
         },
-    })
+    };
+    // What a complete run does not find any more is told by being as of before it.
+    if matches!(plan, Plan::Full { complete: true, .. }) && marker.as_ref().is_some_and(|m| m.as_of == as_of) {
+        return Err(RunError::SameMoment {
+            view: view.name.clone(),
+            as_of,
+        });
+    }
+    Ok(plan)
 }
 
 /// The last run's marker and record, if they agree and nothing else may be online; else why a run cannot build on them.

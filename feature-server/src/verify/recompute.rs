@@ -14,6 +14,9 @@ use crate::app::App;
 use crate::database::DatabaseUrl;
 use crate::source::{self, Columns, Since};
 
+/// More entities are not taken from the source at a time.
+const MOST_SAMPLED: usize = 1_000_000;
+
 /// An entity, and the moment to compute it as of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subject<'a> {
@@ -67,15 +70,15 @@ impl<'a> Recompute<'a> {
         }
     }
 
-    /// At most `limit` entities that have a value as of a moment, about one of so many, chosen by a salt.
+    /// Entities that have a value as of a moment, about one of so many, chosen by a salt.
     pub(super) async fn sample(
         &mut self,
         as_of: Timestamp,
         one_in_salt: (u64, u64),
-        limit: usize,
     ) -> Result<Vec<(EntityKey, Vec<KeyValue>)>, VerifyError> {
         let query = source::sample_query(self.view, &self.columns, as_of, one_in_salt);
-        let query = format!("{query} LIMIT {limit}");
+        // Should the view have grown much since it was counted.
+        let query = format!("{query} LIMIT {MOST_SAMPLED}");
         let rows = sqlx::query(AssertSqlSafe(query))
             .fetch_all(&mut self.connection)
             .await

@@ -1,21 +1,25 @@
 //! Reads label files: a service's join keys and request features, the moment of each row, and what passes through.
 
 use std::fmt;
-use std::io::{Read, Seek};
 
 use feature_defs::definitions::{Input, Origin, Service};
-use feature_defs::key::KeyType;
 use feature_defs::time::Timestamp;
 use feature_defs::value::{Value, ValueType};
+use table_files::{Cell, Column, Row, RowError, TableReader};
+
+use super::TrainingError;
 
 /// The column that holds a label's moment.
-pub(super) const MOMENT: &str = "event_timestamp";
+const MOMENT: &str = "event_timestamp";
+/// The beginning of time as Postgres has it, in November of 4714 BC. Its end is after that of [`Timestamp`].
+const EARLIEST: Timestamp = Timestamp::from_micros(-210_866_803_200_000_000);
 /// How many bad rows are told one by one.
 const SHOWN: usize = 20;
 
 /// What is wrong with a label file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLabels {
+    file: String,
     shown: Vec<String>,
     count: usize,
 }
@@ -23,7 +27,7 @@ pub struct BadLabels {
 impl fmt::Display for BadLabels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.count == 1 { "problem" } else { "problems" };
-        write!(f, "the labels have {} {plural}:", self.count)?;
+        write!(f, "{} has {} {plural}:", self.file, self.count)?;
         for problem in &self.shown {
             write!(f, "\n  {problem}")?;
         }
@@ -35,10 +39,11 @@ impl fmt::Display for BadLabels {
 }
 
 impl BadLabels {
-    fn one(problem: String) -> Self {
+    fn none_yet(file: &str) -> Self {
         Self {
-            shown: vec![problem],
-            count: 1,
+            file: file.to_owned(),
+            shown: Vec::new(),
+            count: 0,
         }
     }
 
@@ -48,21 +53,28 @@ impl BadLabels {
             self.shown.push(problem);
         }
     }
+
+    fn or<T>(self, right: T) -> Result<T, TrainingError> {
+        match self.count {
+            0 => Ok(right),
+            _ => Err(TrainingError::Labels(self)),
+        }
+    }
 }
 
 /// Where a service's inputs stand in a label file's columns.
 #[derive(Debug, Clone)]
 pub(super) struct Header {
-    pub(super) columns: Vec<String>,
-    moment: usize,
-    keys: Vec<(usize, KeyType)>,
+    pub(super) columns: Vec<Column>,
+    pub(super) moment: usize,
+    keys: Vec<(usize, ValueType)>,
     request: Vec<(usize, ValueType)>,
 }
 
 /// One row of a label file.
 #[derive(Debug, Clone)]
 pub(super) struct Label {
-    pub(super) cells: csv::StringRecord,
+    pub(super) cells: Vec<Cell>,
     pub(super) moment: Timestamp,
     pub(super) keys: Vec<Option<Value>>,
     pub(super) request: Vec<Option<Value>>,
@@ -70,96 +82,74 @@ pub(super) struct Label {
 
 impl Header {
     /// Finds what `service` needs.
-    fn read(service: &Service, record: &csv::StringRecord) -> Result<Self, BadLabels> {
-        let columns: Vec<String> = record
-            .iter()
-            .map(|c| c.trim_start_matches('\u{feff}').to_owned())
-            .collect();
-        let mut bad = BadLabels {
-            shown: Vec::new(),
-            count: 0,
-        };
-        for (i, column) in columns.iter().enumerate() {
-            if columns[..i].contains(column) {
-                bad.add(format!("column `{column}` is there twice"));
+    fn read(service: &Service, labels: &TableReader) -> Result<Self, TrainingError> {
+        let columns = labels.columns();
+        let mut bad = BadLabels::none_yet(labels.name());
+        for (i, Column { name, .. }) in columns.iter().enumerate() {
+            if columns[..i].iter().any(|before| before.name == *name) {
+                bad.add(format!("column `{name}` is there twice"));
             }
-            let computed = |input: &Input| input.name == *column && !matches!(input.origin, Origin::Request { .. });
+            let computed = |input: &Input| input.name == *name && !matches!(input.origin, Origin::Request { .. });
             if service.inputs.iter().any(computed) {
                 bad.add(format!(
-                    "column `{column}` has the name of an input that is computed: rename it, or leave it out"
+                    "column `{name}` has the name of an input that is computed: rename it, or leave it out"
                 ));
             }
         }
-        let mut find = |name: &str, what: &str| {
-            columns.iter().position(|c| c == name).unwrap_or_else(|| {
-                bad.add(format!("there is no column `{name}` ({what})"));
-                0
-            })
+        let mut find = |name: &str, value_type: ValueType, what: &str| {
+            let found = columns.iter().position(|column| column.name == name);
+            match found.map(|i| columns[i].column_type.fits(value_type)) {
+                Some(Ok(())) => {}
+                Some(Err(problem)) => bad.add(format!("column `{name}` ({what}) {problem}")),
+                None => bad.add(format!("there is no column `{name}` ({what})")),
+            }
+            (found.unwrap_or_default(), value_type)
         };
-        let moment = find(MOMENT, "the moment of each row, RFC 3339");
+        let (moment, _) = find(MOMENT, ValueType::Timestamp, "the moment of each row, RFC 3339 in CSV");
         let keys = service
             .keys
             .iter()
-            .map(|k| (find(k.name.as_str(), "a join key"), k.key_type))
+            .map(|key| find(key.name.as_str(), key.key_type.value_type(), "a join key"))
             .collect();
         let request = service
             .request
             .iter()
-            .map(|field| (find(field.name.as_str(), "a request feature"), field.value_type))
+            .map(|field| find(field.name.as_str(), field.value_type, "a request feature"))
             .collect();
-        if bad.count > 0 {
-            Err(bad)
-        } else {
-            Ok(Self {
-                columns,
-                moment,
-                keys,
-                request,
-            })
-        }
+        bad.or(Self {
+            columns: columns.to_vec(),
+            moment,
+            keys,
+            request,
+        })
     }
 
-    /// Reads a row; every problem of it goes to `bad`. An empty cell is null.
-    fn label(&self, cells: csv::StringRecord, line: u64, bad: &mut BadLabels) -> Option<Label> {
-        if cells.len() != self.columns.len() {
-            bad.add(format!(
-                "line {line}: {} cells, the header has {}",
-                cells.len(),
-                self.columns.len()
-            ));
-            return None;
-        }
+    /// Reads a row; every problem of it goes to `bad`.
+    fn label(&self, Row { place, cells }: Row, bad: &mut BadLabels) -> Option<Label> {
         let before = bad.count;
-        let mut read = |column: usize, value_type: ValueType| {
-            let cell = &cells[column];
-            if cell.is_empty() {
-                return None;
-            }
-            Value::from_text(value_type, cell).unwrap_or_else(|error| {
-                bad.add(format!("line {line}, column `{}`: {error}", self.columns[column]));
+        let mut read = |&(column, value_type): &(usize, ValueType)| {
+            let Column { name, column_type } = &self.columns[column];
+            column_type.value(&cells[column], value_type).unwrap_or_else(|problem| {
+                bad.add(format!("{place}, column `{name}`: {problem}"));
                 None
             })
         };
-        let moment = read(self.moment, ValueType::Timestamp);
-        let keys = self
-            .keys
-            .iter()
-            .map(|&(column, key_type)| read(column, key_type.value_type()))
-            .collect();
-        let request = self
-            .request
-            .iter()
-            .map(|&(column, value_type)| read(column, value_type))
-            .collect();
+        let moment = read(&(self.moment, ValueType::Timestamp));
+        let keys = self.keys.iter().map(&mut read).collect();
+        let request = self.request.iter().map(&mut read).collect();
         let moment = match moment {
-            Some(Value::Timestamp(at)) if at.to_chrono().is_some() => Some(at),
-            _ if cells[self.moment].is_empty() => {
+            Some(Value::Timestamp(at)) if at >= EARLIEST && at.to_chrono().is_some() => Some(at),
+            Some(_) => {
+                bad.add(format!("{place}, column `{MOMENT}`: a moment that Postgres does not have"));
+                None
+            }
+            None if cells[self.moment].is_none() => {
                 bad.add(format!(
-                    "line {line}, column `{MOMENT}`: empty; each row needs its moment"
+                    "{place}, column `{MOMENT}`: empty; each row needs its moment"
                 ));
                 None
             }
-            _ => None,
+            None => None,
         }?;
         (bad.count == before).then_some(Label {
             cells,
@@ -171,44 +161,34 @@ impl Header {
 }
 
 /// A label file that has been read once, whole, and is right.
-pub(super) struct Labels<R> {
+pub(super) struct Labels {
     pub(super) header: Header,
     pub(super) count: u64,
-    reader: csv::Reader<R>,
+    reader: TableReader,
 }
 
-impl<R: Read + Seek> Labels<R> {
+impl Labels {
     /// Reads every row, so that nothing is computed for a file with mistakes in it; then goes back to the first.
     ///
     /// # Errors
     /// Everything that is wrong with the file.
-    pub(super) fn check(service: &Service, labels: R) -> Result<Self, BadLabels> {
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(labels);
-        let unreadable = |error: csv::Error| BadLabels::one(format!("the file cannot be read: {error}"));
-        let header = Header::read(service, reader.headers().map_err(unreadable)?)?;
-        let start = reader.position().clone();
-        let mut bad = BadLabels {
-            shown: Vec::new(),
-            count: 0,
-        };
-        let mut record = csv::StringRecord::new();
+    pub(super) fn check(service: &Service, mut reader: TableReader) -> Result<Self, TrainingError> {
+        let header = Header::read(service, &reader)?;
+        let mut bad = BadLabels::none_yet(reader.name());
         let mut count = 0;
         loop {
-            match reader.read_record(&mut record) {
-                Ok(false) => break,
-                Ok(true) => {
+            match reader.next_row() {
+                Ok(None) => break,
+                Ok(Some(row)) => {
                     count += 1;
-                    let line = record.position().map_or(0, csv::Position::line);
-                    let _ = header.label(record.clone(), line, &mut bad);
+                    let _ = header.label(row, &mut bad);
                 }
-                Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => bad.add(format!("{error}")),
-                Err(error) => return Err(unreadable(error)),
+                Err(error @ RowError::Row { .. }) => bad.add(error.to_string()),
+                Err(RowError::File(error)) => return Err(TrainingError::Read(error)),
             }
         }
-        if bad.count > 0 {
-            return Err(bad);
-        }
-        reader.seek(start).map_err(unreadable)?;
+        bad.or(())?;
+        reader.rewind().map_err(TrainingError::Read)?;
         Ok(Self { header, count, reader })
     }
 
@@ -216,23 +196,17 @@ impl<R: Read + Seek> Labels<R> {
     ///
     /// # Errors
     /// The file has changed since it was checked, or cannot be read any more.
-    pub(super) fn next_chunk(&mut self, limit: usize) -> Result<Vec<Label>, BadLabels> {
+    pub(super) fn next_chunk(&mut self, limit: usize) -> Result<Vec<Label>, TrainingError> {
         let mut chunk = Vec::with_capacity(limit);
-        let mut record = csv::StringRecord::new();
-        while chunk.len() < limit {
-            match self.reader.read_record(&mut record) {
-                Ok(false) => break,
-                Ok(true) => {
-                    let mut bad = BadLabels {
-                        shown: Vec::new(),
-                        count: 0,
-                    };
-                    let line = record.position().map_or(0, csv::Position::line);
-                    chunk.push(self.header.label(record.clone(), line, &mut bad).ok_or(bad)?);
-                }
-                Err(error) => return Err(BadLabels::one(format!("the file cannot be read: {error}"))),
+        let mut bad = BadLabels::none_yet(self.reader.name());
+        while chunk.len() < limit && bad.count == 0 {
+            match self.reader.next_row() {
+                Ok(None) => break,
+                Ok(Some(row)) => chunk.extend(self.header.label(row, &mut bad)),
+                Err(error @ RowError::Row { .. }) => bad.add(error.to_string()),
+                Err(RowError::File(error)) => return Err(TrainingError::Read(error)),
             }
         }
-        Ok(chunk)
+        bad.or(chunk)
     }
 }

@@ -1,0 +1,192 @@
+//! One state of the source, in which labels are looked up: sessions of their own, and the query that each of them asks.
+
+use std::sync::Arc;
+
+use feature_defs::definitions::{Join, Service};
+use feature_defs::key::KeyType;
+use feature_defs::serving::{Status, StoredRow};
+use feature_defs::value::Value;
+use futures_util::TryStreamExt;
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Row, ValueRef};
+
+use super::TrainingError;
+use super::labels::Label;
+use crate::app::App;
+use crate::database::DatabaseUrl;
+use crate::source;
+
+/// How many queries run at a time, each on a connection of its own.
+pub(super) const CONNECTIONS: usize = 4;
+
+/// Settings of a session that looks up each label's entity in each view. Neighbouring labels read the same pages, which
+/// are cached by then: the index on entity and event time wins, where the planner's estimates for moments it does not
+/// know yet would prefer the one on event time alone and read every entity's events. Compiling, and workers beside
+/// sessions that are several already, cost more than they save.
+const LOOKUPS: &str =
+    "SET LOCAL random_page_cost = 0.2; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0";
+
+/// One state of the source, read over several connections.
+pub(super) struct Snapshot {
+    service: Arc<Service>,
+    query: String,
+    url: DatabaseUrl,
+    pool: PgPool,
+    /// Holds the snapshot open for the others.
+    owner: PgConnection,
+}
+
+impl Snapshot {
+    pub(super) async fn open(app: &App, service: &Arc<Service>) -> Result<Self, TrainingError> {
+        let url = app.source_url().clone();
+        let mut owner = url.connect().await?;
+        let failed = |error: sqlx::Error| url.error(&error);
+        let (mut columns, mut problems) = (Vec::new(), Vec::new());
+        for join in &service.joins {
+            let found = source::columns_of(&mut owner, &join.view.source).await?;
+            problems.extend(source::check_view(&join.view, &found));
+            columns.push(found);
+        }
+        if !problems.is_empty() {
+            problems.dedup();
+            return Err(TrainingError::Columns(problems));
+        }
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        sqlx::raw_sql(begin).execute(&mut owner).await.map_err(failed)?;
+        let id: String = sqlx::query_scalar("SELECT pg_export_snapshot()")
+            .fetch_one(&mut owner)
+            .await
+            .map_err(failed)?;
+        let session = format!("{begin}; SET TRANSACTION SNAPSHOT '{id}'; {LOOKUPS}");
+        let connections = u32::try_from(CONNECTIONS).expect("a handful");
+        let pool = url.pool_of_sessions(connections, session);
+        Ok(Self {
+            service: Arc::clone(service),
+            query: source::training_query(service, &columns),
+            url,
+            pool,
+            owner,
+        })
+    }
+
+    /// Says goodbye to the source.
+    pub(super) async fn close(self) {
+        self.pool.close().await;
+        if let Err(error) = self.owner.close().await {
+            tracing::debug!("the snapshot's connection did not close in order: {error}");
+        }
+    }
+
+    /// The stored rows of each label, in the order of the service's joins.
+    pub(super) async fn read(&self, labels: &[Label]) -> Result<Vec<Vec<StoredRow>>, TrainingError> {
+        let mut rows = self.bind(&self.query, labels).fetch(&self.pool);
+        let mut stored = Vec::with_capacity(labels.len());
+        while let Some(row) = rows.try_next().await.map_err(|error| self.url.error(&error))? {
+            stored.push(stored_rows(&self.service.joins, &row)?);
+        }
+        if stored.len() == labels.len() {
+            return Ok(stored);
+        }
+        Err(TrainingError::Answer(format!(
+            "{} rows for {} labels",
+            stored.len(),
+            labels.len()
+        )))
+    }
+
+    /// The query, and Postgres's plan of it for these labels.
+    pub(super) async fn explain(&self, labels: &[Label]) -> Result<String, TrainingError> {
+        let rows = self
+            .bind(&format!("EXPLAIN {}", self.query), labels)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.url.error(&error))?;
+        let plan = rows
+            .iter()
+            .map(|row| row.try_get::<String, _>(0))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| TrainingError::Answer(error.to_string()))?;
+        Ok(format!("{};\n\n{}\n", self.query, plan.join("\n")))
+    }
+
+    /// Sorted by entity, so that neighbours find each other's pages in the cache; the query restores the order.
+    fn bind<'q>(&self, query: &str, labels: &[Label]) -> sqlx::query::Query<'q, Postgres, PgArguments> {
+        let mut sorted: Vec<(i64, &Label)> = (0..).zip(labels).collect();
+        sorted.sort_by_cached_key(|(_, label)| {
+            let keys: Vec<Option<String>> = label.keys.iter().map(|key| key.as_ref().map(Value::to_text)).collect();
+            (keys, label.moment)
+        });
+        let numbers: Vec<i64> = sorted.iter().map(|(number, _)| *number).collect();
+        let moments: Vec<_> = sorted.iter().filter_map(|(_, label)| label.moment.to_chrono()).collect();
+        let mut query = sqlx::query(AssertSqlSafe(query.to_owned())).bind(numbers).bind(moments);
+        for (k, key) in self.service.keys.iter().enumerate() {
+            let column = sorted.iter().map(|(_, label)| &label.keys[k]);
+            query = match key.key_type {
+                KeyType::String => query.bind(
+                    column
+                        .map(|value| match value {
+                            Some(Value::String(text)) => Some(text.clone()),
+                            _ => None,
+                        })
+                        .collect::<Vec<Option<String>>>(),
+                ),
+                KeyType::Int64 => query.bind(
+                    column
+                        .map(|value| match value {
+                            Some(Value::Int64(number)) => Some(*number),
+                            _ => None,
+                        })
+                        .collect::<Vec<Option<i64>>>(),
+                ),
+            };
+        }
+        query
+    }
+}
+
+/// The answer to one label. Rows older than their view's ttl are not in it: they are as absent as those that never were.
+fn stored_rows(joins: &[Join], row: &PgRow) -> Result<Vec<StoredRow>, TrainingError> {
+    let mut place = 0;
+    let mut next = || -> Result<_, TrainingError> {
+        let value = row
+            .try_get_raw(place)
+            .map_err(|error| TrainingError::Answer(error.to_string()))?;
+        place += 1;
+        Ok(value)
+    };
+    let mut stored = Vec::with_capacity(joins.len());
+    for join in joins {
+        let absent = next()?.is_null();
+        let event = next()?;
+        let event = if absent {
+            None
+        } else {
+            Some(source::timestamp(bytes(&event)?)?)
+        };
+        let mut values = Vec::with_capacity(join.view.fields().len());
+        for field in join.view.fields() {
+            let value = next()?;
+            values.push(if value.is_null() {
+                None
+            } else {
+                Some(source::decode_value(field.value_type, bytes(&value)?)?)
+            });
+        }
+        stored.push(match absent {
+            true => StoredRow::not_found(),
+            false => StoredRow {
+                status: Status::Present,
+                event,
+                values,
+            },
+        });
+    }
+    Ok(stored)
+}
+
+fn bytes<'r>(value: &sqlx::postgres::PgValueRef<'r>) -> Result<&'r [u8], TrainingError> {
+    value
+        .as_bytes()
+        .map_err(|error| TrainingError::Answer(error.to_string()))
+}
+

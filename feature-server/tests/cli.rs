@@ -321,6 +321,41 @@ async fn a_training_set_is_whole_or_not_there() {
         std::fs::read_to_string(&out).unwrap(),
         "carrier,event_timestamp,newest__delay\nUA,2999-01-01T00:00:00Z,4.5\n"
     );
+    let parquet = place.path("train.parquet");
+    let (code, said, error) = place.run(&["training-set", "delay", "--entities", &labels, "--out", &parquet]);
+    assert!(code == 0 && said.contains("1 rows, 3 columns"), "{said}{error}");
+    // It is read again, by its types.
+    let wrong = ["training-set", "delay", "--entities", &parquet, "--out", &out];
+    let (code, _, error) = place.run(&wrong);
+    let computed = "train.parquet has 1 problem:\n  column `newest__delay` has the name of an input that is computed";
+    assert!(code == 1 && error.contains(computed), "{error}");
+    for (file, expected) in [
+        ("labels.txt", "ends in .csv or .parquet"),
+        ("absent.csv", "cannot be opened"),
+    ] {
+        let file = place.path(file);
+        let (code, _, error) = place.run(&["training-set", "delay", "--entities", &file, "--out", &out]);
+        assert!(
+            code == 1 && error.contains(&file) && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_training_set_is_explained_and_not_written() {
+    let place = Place::new().await;
+    let labels = place.path("labels.csv");
+    std::fs::write(&labels, "carrier,event_timestamp\nUA,2999-01-01T00:00:00Z\n").unwrap();
+    let (code, said, error) = place.run(&["training-set", "delay", "--entities", &labels, "--explain"]);
+    assert!(
+        code == 0 && said.contains("SELECT") && said.contains("(cost="),
+        "{said}{error}"
+    );
+    let (code, _, error) = place.run(&["training-set", "delay", "--entities", &labels]);
+    assert!(code == 2 && error.contains("--out <FILE>"), "{error}");
+    let (code, _, error) = place.run(&["training-set", "delay", "--explain"]);
+    assert!(code == 2 && error.contains("--entities <FILE>"), "{error}");
 }
 
 #[tokio::test]

@@ -113,7 +113,13 @@ impl ColumnType {
             (Self::Timestamp { unit, utc: true }, Value::Int64(n)) if wanted == ValueType::Timestamp => {
                 micros(*n, unit).map(|at| Some(Value::Timestamp(at))).ok_or_else(wrong)
             }
-            (Self::Integer { bits: 64, signed: false }, Value::Int64(n)) if *n < 0 => Err(wrong()),
+            (
+                Self::Integer {
+                    bits: 64,
+                    signed: false,
+                },
+                Value::Int64(n),
+            ) if *n < 0 => Err(wrong()),
             (Self::Integer { .. } | Self::Value(_), value) => convert(value, wanted).ok_or_else(wrong),
             _ => Err(wrong()),
         }
@@ -141,7 +147,10 @@ fn convert(value: &Value, wanted: ValueType) -> Option<Cell> {
     if value.as_f64().is_some_and(f64::is_nan) {
         return Some(None);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "only whole numbers within range, and rounding that is meant")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "only whole numbers within range, and rounding that is meant"
+    )]
     let converted = match (value, wanted) {
         (Value::Float32(x), _) if x.is_infinite() => return None,
         (Value::Float64(x), _) if x.is_infinite() => return None,
@@ -212,7 +221,11 @@ mod tests {
         for (value, wanted, expected) in cases {
             let column = ColumnType::Value(value.value_type());
             assert_eq!(column.fits(wanted), Ok(()), "{value:?} as {wanted}");
-            assert_eq!(column.value(&Some(value.clone()), wanted), Ok(expected), "{value:?} as {wanted}");
+            assert_eq!(
+                column.value(&Some(value.clone()), wanted),
+                Ok(expected),
+                "{value:?} as {wanted}"
+            );
         }
         for (value, wanted) in [
             (Value::Float64(7.5), int),
@@ -221,9 +234,15 @@ mod tests {
             (Value::Float64(f64::INFINITY), double),
         ] {
             let column = ColumnType::Value(value.value_type());
-            assert!(column.value(&Some(value.clone()), wanted).is_err(), "{value:?} as {wanted}");
+            assert!(
+                column.value(&Some(value.clone()), wanted).is_err(),
+                "{value:?} as {wanted}"
+            );
         }
-        let unsigned = ColumnType::Integer { bits: 64, signed: false };
+        let unsigned = ColumnType::Integer {
+            bits: 64,
+            signed: false,
+        };
         assert_eq!(
             unsigned.value(&Some(Value::Int64(-1)), int),
             Err("expected int64, got 18446744073709551615".into())
@@ -247,7 +266,10 @@ mod tests {
                 "{unit:?}"
             );
         }
-        let local = ColumnType::Timestamp { unit: Unit::Nanos, utc: false };
+        let local = ColumnType::Timestamp {
+            unit: Unit::Nanos,
+            utc: false,
+        };
         assert_eq!(local.text(&Some(Value::Int64(0))), "1970-01-01T00:00:00");
         assert_eq!(ColumnType::Date.text(&Some(Value::Int64(-1))), "1969-12-31");
     }
@@ -255,7 +277,10 @@ mod tests {
     #[test]
     fn a_column_of_another_type_is_told_with_the_remedy() {
         let told = |column: ColumnType, wanted| column.fits(wanted).unwrap_err();
-        let local = ColumnType::Timestamp { unit: Unit::Nanos, utc: false };
+        let local = ColumnType::Timestamp {
+            unit: Unit::Nanos,
+            utc: false,
+        };
         insta::assert_snapshot!(told(local, ValueType::Timestamp), @r#"holds timestamp without a time zone in nanos, expected timestamp: say which zone its times are in, with pandas: `df[c] = df[c].dt.tz_localize("UTC")`"#);
         insta::assert_snapshot!(told(ColumnType::Date, ValueType::Timestamp), @"holds date, expected timestamp: a date is no moment; say which, with pandas: `df[c] = pd.to_datetime(df[c], utc=True)` for its start in UTC");
         insta::assert_snapshot!(told(ColumnType::Value(ValueType::Int64), ValueType::String), @"holds int64, expected string: write it as string");

@@ -12,7 +12,9 @@ pub enum FileError {
     Extension { file: String },
     #[error("{file} cannot be opened: {source}")]
     Open { file: String, source: std::io::Error },
-    #[error("{file} is not a Parquet file, or was not written to its end ({reason}): write it again, or name it .csv if that is what it is")]
+    #[error(
+        "{file} is not a Parquet file, or was not written to its end ({reason}): write it again, or name it .csv if that is what it is"
+    )]
     NotParquet { file: String, reason: String },
     #[error("{file}, column `{column}` holds {holds}, which is not supported: {remedy}")]
     Unsupported {
@@ -23,7 +25,7 @@ pub enum FileError {
     },
     #[error("{file} cannot be read: {reason}")]
     Read { file: String, reason: String },
-    #[error("it cannot be written: {0}")]
+    #[error("cannot be written: {0}")]
     Write(String),
 }
 

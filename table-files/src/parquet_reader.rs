@@ -4,8 +4,10 @@ use std::fs::File;
 
 use feature_defs::time::Timestamp;
 use feature_defs::value::{Value, ValueType};
+use parquet::basic::Compression;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::cell::{Cell, ColumnType};
@@ -38,6 +40,17 @@ impl ParquetReader {
             file: name.clone(),
             reason: reason(&error),
         })?;
+        let groups = file.metadata().row_groups().iter();
+        let unread =
+            |chunk: &&ColumnChunkMetaData| matches!(chunk.compression(), Compression::BROTLI(_) | Compression::LZO);
+        if let Some(chunk) = groups.flat_map(RowGroupMetaData::columns).find(unread) {
+            return Err(FileError::Unsupported {
+                file: name,
+                column: chunk.column_path().string(),
+                holds: format!("values packed with {}", chunk.compression()),
+                remedy: "write it with compression snappy, zstd, gzip or lz4",
+            });
+        }
         let (mut columns, mut lists) = (Vec::new(), Vec::new());
         let schema = file.metadata().file_metadata().schema_descr();
         for field in schema.root_schema().get_fields() {
@@ -108,7 +121,11 @@ impl ParquetReader {
             };
             let cells = shape.cells(reader).map_err(|problem| FileError::Read {
                 file: self.name.clone(),
-                reason: format!("column `{}`, from row {}: {problem}", self.columns[i].name, self.row + 1),
+                reason: format!(
+                    "column `{}`, from row {}: {problem}",
+                    self.columns[i].name,
+                    self.row + 1
+                ),
             })?;
             self.batch.push(cells.into_iter());
         }
@@ -116,7 +133,10 @@ impl ParquetReader {
         if let Some(short) = self.batch.iter().position(|cells| cells.len() != self.rows_in_batch) {
             return Err(FileError::Read {
                 file: self.name.clone(),
-                reason: format!("column `{}` has not as many rows as the others", self.columns[short].name),
+                reason: format!(
+                    "column `{}` has not as many rows as the others",
+                    self.columns[short].name
+                ),
             });
         }
         if self.rows_in_batch > 0 {
@@ -169,7 +189,11 @@ impl Shape {
         match reader {
             ColumnReader::BoolColumnReader(reader) => flat(reader, |x| Ok(Value::Bool(x))),
             ColumnReader::Int32ColumnReader(reader) => flat(reader, |x| {
-                let wide = if signed { i64::from(x) } else { i64::from(x.cast_unsigned()) };
+                let wide = if signed {
+                    i64::from(x)
+                } else {
+                    i64::from(x.cast_unsigned())
+                };
                 Ok(Value::Int64(wide))
             }),
             ColumnReader::Int64ColumnReader(reader) => match (self.list, self.column_type) {
@@ -213,7 +237,13 @@ fn flat<T: DataType>(
     }
     defined
         .into_iter()
-        .map(|level| if level == 0 { Ok(None) } else { values.next().transpose() })
+        .map(|level| {
+            if level == 0 {
+                Ok(None)
+            } else {
+                values.next().transpose()
+            }
+        })
         .collect()
 }
 

@@ -98,8 +98,8 @@ struct Held {
     values: Values,
     /// 0 for null, 1 for a value; of a list 1 for none, 2 for an item.
     defined: Vec<i16>,
-    /// Of a list: 0 for its first item, 1 for those after.
-    repeated: Vec<i16>,
+    /// Of lists: 0 for the first item, 1 for those after.
+    repeated: Option<Vec<i16>>,
 }
 
 enum Values {
@@ -125,10 +125,14 @@ impl Held {
                 Values::Bytes(Vec::new())
             }
         };
+        let is_list = matches!(
+            column_type,
+            ColumnType::Value(ValueType::Float32List | ValueType::Int64List | ValueType::StringList)
+        );
         Self {
             values,
             defined: Vec::new(),
-            repeated: Vec::new(),
+            repeated: is_list.then(Vec::new),
         }
     }
 
@@ -140,21 +144,23 @@ impl Held {
         let size = match (&mut self.values, cell) {
             (_, None) => {
                 self.defined.push(0);
-                self.repeated.push(0);
+                if let Some(repeated) = &mut self.repeated {
+                    repeated.push(0);
+                }
                 return Some(2 * LEVEL);
             }
             (Values::Float32(all), Some(Value::Float32List(items))) => {
                 all.extend(items);
-                return Some(self.list(items.len(), 4 * items.len()));
+                return self.list(items.len(), 4 * items.len());
             }
             (Values::Int64(all), Some(Value::Int64List(items))) => {
                 all.extend(items);
-                return Some(self.list(items.len(), 8 * items.len()));
+                return self.list(items.len(), 8 * items.len());
             }
             (Values::Bytes(all), Some(Value::StringList(items))) => {
                 all.extend(items.iter().map(|text| ByteArray::from(text.as_str())));
                 let bytes = items.iter().map(|text| text.len() + TEXT).sum();
-                return Some(self.list(items.len(), bytes));
+                return self.list(items.len(), bytes);
             }
             (Values::Bool(all), Some(Value::Bool(x))) => push(all, *x),
             // Unsigned ones are held by the bits of signed ones.
@@ -176,31 +182,31 @@ impl Held {
             }
             _ => return None,
         };
+        if self.repeated.is_some() {
+            return None;
+        }
         self.defined.push(1);
         Some(size + LEVEL)
     }
 
-    /// The levels of a list.
-    fn list(&mut self, items: usize, bytes: usize) -> usize {
+    /// The levels of a list whose items take so many bytes; `None` in a column of single values.
+    fn list(&mut self, items: usize, bytes: usize) -> Option<usize> {
+        let repeated = self.repeated.as_mut()?;
+        repeated.push(0);
         match items {
-            0 => {
-                self.defined.push(1);
-                self.repeated.push(0);
-            }
+            0 => self.defined.push(1),
             _ => {
                 self.defined.extend(std::iter::repeat_n(2, items));
-                self.repeated.push(0);
-                self.repeated.extend(std::iter::repeat_n(1, items - 1));
+                repeated.extend(std::iter::repeat_n(1, items - 1));
             }
         }
-        bytes + 4 * items.max(1)
+        Some(bytes + 4 * items.max(1))
     }
 
     /// Writes all, and forgets it.
     fn write(&mut self, mut writer: SerializedColumnWriter<'_>) -> Result<(), ParquetError> {
         let defined = Some(self.defined.as_slice());
-        // A column without lists takes no notice.
-        let repeated = Some(self.repeated.as_slice());
+        let repeated = self.repeated.as_deref();
         match (writer.untyped(), &mut self.values) {
             (ColumnWriter::BoolColumnWriter(to), Values::Bool(all)) => {
                 to.write_batch(all, defined, repeated)?;
@@ -229,7 +235,7 @@ impl Held {
             _ => return Err(ParquetError::General("a column is not what its schema says".to_owned())),
         }
         self.defined.clear();
-        self.repeated.clear();
+        self.repeated.iter_mut().for_each(Vec::clear);
         writer.close()
     }
 }

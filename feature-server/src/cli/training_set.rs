@@ -14,7 +14,6 @@ use crate::app::App;
 use crate::progress::Progress;
 use crate::training::TrainingError;
 
-/// Labels from files, and training sets to files: CSV has texts, Parquet has types.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The feature service whose inputs to add
@@ -73,7 +72,10 @@ async fn write(
         Ok(summary) => {
             std::fs::rename(&unfinished, out).with_context(|| format!("{} cannot be written", out.display()))?;
             let place = out.display();
-            Ok(Ok(format!("{} rows, {} columns: {place}", summary.rows, summary.columns)))
+            Ok(Ok(format!(
+                "{} rows, {} columns: {place}",
+                summary.rows, summary.columns
+            )))
         }
         Err(error) => {
             // Nothing is lost if it stays.

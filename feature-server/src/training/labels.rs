@@ -140,13 +140,13 @@ impl Header {
         let moment = match moment {
             Some(Value::Timestamp(at)) if at >= EARLIEST && at.to_chrono().is_some() => Some(at),
             Some(_) => {
-                bad.add(format!("{place}, column `{MOMENT}`: a moment that Postgres does not have"));
+                bad.add(format!(
+                    "{place}, column `{MOMENT}`: a moment that Postgres does not have"
+                ));
                 None
             }
             None if cells[self.moment].is_none() => {
-                bad.add(format!(
-                    "{place}, column `{MOMENT}`: empty; each row needs its moment"
-                ));
+                bad.add(format!("{place}, column `{MOMENT}`: empty; each row needs its moment"));
                 None
             }
             None => None,

@@ -24,8 +24,8 @@ use labels::Labels;
 use output::Output;
 use snapshot::{CONNECTIONS, Snapshot};
 
-/// How many labels one query answers.
-const CHUNK: usize = 1_000;
+/// How many labels one query answers: enough that neighbours share pages, few enough to be held, several chunks at a time.
+const CHUNK: usize = 4_000;
 
 /// Why there is no training set.
 #[derive(Debug, thiserror::Error)]

@@ -117,7 +117,10 @@ impl Snapshot {
             (keys, label.moment)
         });
         let numbers: Vec<i64> = sorted.iter().map(|(number, _)| *number).collect();
-        let moments: Vec<_> = sorted.iter().filter_map(|(_, label)| label.moment.to_chrono()).collect();
+        let moments: Vec<_> = sorted
+            .iter()
+            .filter_map(|(_, label)| label.moment.to_chrono())
+            .collect();
         let mut query = sqlx::query(AssertSqlSafe(query.to_owned())).bind(numbers).bind(moments);
         for (k, key) in self.service.keys.iter().enumerate() {
             let column = sorted.iter().map(|(_, label)| &label.keys[k]);
@@ -189,4 +192,3 @@ fn bytes<'r>(value: &sqlx::postgres::PgValueRef<'r>) -> Result<&'r [u8], Trainin
         .as_bytes()
         .map_err(|error| TrainingError::Answer(error.to_string()))
 }
-

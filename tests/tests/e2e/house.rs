@@ -8,6 +8,7 @@ use end_to_end::env::root;
 fn rust_files() -> Vec<PathBuf> {
     let members = [
         "feature-defs",
+        "table-files",
         "online-store",
         "service",
         "feature-server",
@@ -40,28 +41,51 @@ fn dependencies(member: &str) -> Vec<String> {
 
 #[test]
 fn crates_depend_only_on_what_they_may() {
-    let rules: [(&str, &[&str]); 5] = [
+    let rules: [(&str, &[&str]); 6] = [
         (
             "feature-defs",
+            &[
+                "tokio",
+                "sqlx",
+                "redis",
+                "axum",
+                "parquet",
+                "table-files",
+                "online-store",
+                "service",
+            ],
+        ),
+        (
+            "table-files",
             &["tokio", "sqlx", "redis", "axum", "online-store", "service"],
         ),
         (
             "online-store",
-            &["sqlx", "axum", "service", "feature-server", "predictor"],
+            &[
+                "sqlx",
+                "axum",
+                "parquet",
+                "table-files",
+                "service",
+                "feature-server",
+                "predictor",
+            ],
         ),
         (
             "service",
             &[
                 "sqlx",
                 "redis",
+                "parquet",
                 "feature-defs",
+                "table-files",
                 "online-store",
                 "feature-server",
                 "predictor",
             ],
         ),
-        ("feature-server", &["predictor", "ort", "redis"]),
-        ("predictor", &["feature-server", "sqlx"]),
+        ("feature-server", &["predictor", "ort", "redis", "parquet", "csv"]),
+        ("predictor", &["feature-server", "sqlx", "parquet"]),
     ];
     for (member, forbidden) in rules {
         let dependencies = dependencies(member);

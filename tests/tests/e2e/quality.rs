@@ -12,6 +12,7 @@ use feature_server::Progress;
 use flights::{Flight, LabelRange, Moment, Shift, write_labels};
 use predictor::Explain;
 use serde_json::Value;
+use table_files::{Format, TableOutput, TableReader};
 
 const HOUR: Span = Span::from_secs(3600);
 
@@ -141,10 +142,14 @@ async fn offline_hourly(stand: &Stand, (from, until): (Timestamp, Timestamp)) ->
     )
     .unwrap();
     let mut out = Vec::new();
-    let labels = Cursor::new(labels);
+    let labels = TableReader::csv("labels.csv", Cursor::new(labels)).unwrap();
+    let output = TableOutput {
+        format: Format::Csv,
+        to: &mut out,
+    };
     stand
         .features
-        .training_set("flight_delay", labels, &mut out, &Progress::hidden())
+        .training_set("flight_delay", labels, output, &Progress::hidden())
         .await
         .unwrap();
     let mut reader = csv::Reader::from_reader(out.as_slice());

@@ -12,6 +12,7 @@ use flights::Flight;
 use predictor::Explain;
 use serde_json::{Map, Value, json};
 use sqlx::Row;
+use table_files::{Format, TableOutput, TableReader};
 
 const MOMENTS: usize = 20;
 const PER_MOMENT: usize = 50;
@@ -113,11 +114,15 @@ async fn training_set(stand: &Stand, instances: &[Value], at: Timestamp) -> Vec<
             .write_record([at.to_string()].into_iter().chain(names.iter().map(cell)))
             .unwrap();
     }
-    let labels = Cursor::new(labels.into_inner().unwrap());
+    let labels = TableReader::csv("labels.csv", Cursor::new(labels.into_inner().unwrap())).unwrap();
     let mut out = Vec::new();
+    let output = TableOutput {
+        format: Format::Csv,
+        to: &mut out,
+    };
     stand
         .features
-        .training_set("flight_delay", labels, &mut out, &Progress::hidden())
+        .training_set("flight_delay", labels, output, &Progress::hidden())
         .await
         .unwrap();
     csv::Reader::from_reader(out.as_slice())

@@ -329,14 +329,14 @@ async fn a_training_set_is_whole_or_not_there() {
     let (code, _, error) = place.run(&wrong);
     let computed = "train.parquet has 1 problem:\n  column `newest__delay` has the name of an input that is computed";
     assert!(code == 1 && error.contains(computed), "{error}");
-    for (file, expected) in [
-        ("labels.txt", "ends in .csv or .parquet"),
-        ("absent.csv", "cannot be opened"),
+    for (file, wrong, expected) in [
+        ("labels.txt", 2, "ends in .csv or .parquet"),
+        ("absent.csv", 1, "cannot be opened"),
     ] {
         let file = place.path(file);
         let (code, _, error) = place.run(&["training-set", "delay", "--entities", &file, "--out", &out]);
         assert!(
-            code == 1 && error.contains(&file) && error.contains(expected),
+            code == wrong && error.contains(&file) && error.contains(expected),
             "{error}"
         );
     }
@@ -356,6 +356,12 @@ async fn a_training_set_is_explained_and_not_written() {
     assert!(code == 2 && error.contains("--out <FILE>"), "{error}");
     let (code, _, error) = place.run(&["training-set", "delay", "--explain"]);
     assert!(code == 2 && error.contains("--entities <FILE>"), "{error}");
+    let text = place.path("train.txt");
+    let (code, _, error) = place.run(&["training-set", "delay", "--entities", &labels, "--out", &text]);
+    assert!(
+        code == 2 && error.contains("train.txt: a file's name ends in"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

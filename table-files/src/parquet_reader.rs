@@ -7,7 +7,7 @@ use feature_defs::value::{Value, ValueType};
 use parquet::basic::Compression;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::cell::{Cell, ColumnType};
@@ -41,13 +41,16 @@ impl ParquetReader {
             reason: reason(&error),
         })?;
         let groups = file.metadata().row_groups().iter();
-        let unread =
-            |chunk: &&ColumnChunkMetaData| matches!(chunk.compression(), Compression::BROTLI(_) | Compression::LZO);
-        if let Some(chunk) = groups.flat_map(RowGroupMetaData::columns).find(unread) {
+        for chunk in groups.flat_map(RowGroupMetaData::columns) {
+            let codec = match chunk.compression() {
+                Compression::BROTLI(_) => "brotli",
+                Compression::LZO => "lzo",
+                _ => continue,
+            };
             return Err(FileError::Unsupported {
                 file: name,
                 column: chunk.column_path().string(),
-                holds: format!("values packed with {}", chunk.compression()),
+                holds: format!("values packed with {codec}"),
                 remedy: "write it with compression snappy, zstd, gzip or lz4",
             });
         }

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use table_files::{Format, TableOutput, TableReader};
+use clap::builder::BoolishValueParser;
+use table_files::{FileError, Format, TableOutput, TableReader};
 
 use super::{Places, wrong_usage};
 use crate::app::App;
 use crate::progress::Progress;
-use crate::training::TrainingError;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -23,32 +23,33 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", env = "LARDER_ENTITIES")]
     entities: PathBuf,
     /// CSV or Parquet file to write, as its name ends; its types are the service's, and the labels' own
-    #[arg(long, value_name = "FILE", env = "LARDER_OUT", required_unless_present = "explain")]
+    #[arg(long, value_name = "FILE", env = "LARDER_OUT")]
     out: Option<PathBuf>,
     /// Print the SQL and Postgres's plan of it for the first labels; write nothing
-    #[arg(long)]
+    #[arg(long, env = "LARDER_EXPLAIN", value_parser = BoolishValueParser::new())]
     explain: bool,
 }
 
 pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let app = places.app()?;
-    let labels = TableReader::open(&arguments.entities)?;
-    let outcome = match &arguments.out {
-        Some(out) if !arguments.explain => write(&app, &arguments.service, labels, out).await?,
-        _ => explain(&app, &arguments.service, labels).await,
-    };
-    match outcome {
-        Ok(said) => {
-            println!("{said}");
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(TrainingError::UnknownService(error)) => Ok(wrong_usage(&error)),
-        Err(error) => Err(error.into()),
+    if let Err(unknown) = app.service(&arguments.service) {
+        return Ok(wrong_usage(&unknown));
     }
-}
-
-async fn explain(app: &App, service: &str, labels: TableReader) -> Result<String, TrainingError> {
-    app.explain_training_set(service, labels).await
+    let labels = match TableReader::open(&arguments.entities) {
+        Err(error @ FileError::Extension { .. }) => return Ok(wrong_usage(&error)),
+        labels => labels?,
+    };
+    if arguments.explain {
+        print!("{}", app.explain_training_set(&arguments.service, labels).await?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(out) = &arguments.out else {
+        return Ok(wrong_usage(&"where to? Say --out <FILE>, or only --explain"));
+    };
+    match Format::of(out) {
+        Ok(format) => write(&app, &arguments.service, labels, (out, format)).await,
+        Err(error) => Ok(wrong_usage(&error)),
+    }
 }
 
 /// Writes the training set, under another name until it is whole: one that broke off must not look like one.
@@ -56,9 +57,8 @@ async fn write(
     app: &App,
     service: &str,
     labels: TableReader,
-    out: &Path,
-) -> anyhow::Result<Result<String, TrainingError>> {
-    let format = Format::of(out)?;
+    (out, format): (&Path, Format),
+) -> anyhow::Result<ExitCode> {
     let unfinished = unfinished(out);
     let file = File::create(&unfinished).with_context(|| format!("{} cannot be written", unfinished.display()))?;
     let progress = Progress::shown(service);
@@ -72,15 +72,13 @@ async fn write(
         Ok(summary) => {
             std::fs::rename(&unfinished, out).with_context(|| format!("{} cannot be written", out.display()))?;
             let place = out.display();
-            Ok(Ok(format!(
-                "{} rows, {} columns: {place}",
-                summary.rows, summary.columns
-            )))
+            println!("{} rows, {} columns: {place}", summary.rows, summary.columns);
+            Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
             // Nothing is lost if it stays.
             let _removed = std::fs::remove_file(&unfinished);
-            Ok(Err(error))
+            Err(error.into())
         }
     }
 }

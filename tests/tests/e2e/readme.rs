@@ -102,7 +102,7 @@ async fn a_table_and_model_of_ones_own_are_served_in_the_lines_shown() {
     )
     .unwrap();
 
-    let commands = block("sh", "feature-server materialize") + &block("sh", "training-set") + "cat train.csv\n";
+    let commands = block("sh", "feature-server migrate") + &block("sh", "printf") + "cat train.csv\n";
     let mut path = program("feature-server").parent().unwrap().as_os_str().to_owned();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
@@ -127,6 +127,62 @@ async fn a_table_and_model_of_ones_own_are_served_in_the_lines_shown() {
     // No order was placed before the label's moment: the default stands in.
     let training = "event_timestamp,customer_id,amount,is_fraud,spending__amount_30d\n2024-05-01T12:00:00Z,7,80,0,0\n";
     assert!(said.replace(".0", "").ends_with(training), "{said}");
+}
+
+/// The demo, but for its servers: a database and Redis of the test's own, and the variables that programs read.
+struct Demo {
+    dir: tempfile::TempDir,
+    database: postgres::Database,
+    redis: RedisServer,
+}
+
+impl Demo {
+    /// Runs a line of the README in a shell, and gives what it prints.
+    fn sh(&self, commands: &str) -> String {
+        let mut path = program("feature-server").parent().unwrap().as_os_str().to_owned();
+        for more in [
+            required("LARDER_TEST_POSTGRES_BIN").into(),
+            std::env::var_os("PATH").unwrap(),
+        ] {
+            path.push(":");
+            path.push(more);
+        }
+        let output = Command::new("sh")
+            .args(["-ec", commands])
+            .current_dir(self.dir.path())
+            .env("PATH", path)
+            .env("DATABASE_URL", &self.database.url)
+            .env("REDIS_URL", self.redis.url())
+            .env("LARDER_FEATURES", root().join("examples/flights/features"))
+            .env("LARDER_FLIGHTS_DATA", required("LARDER_TEST_FLIGHTS"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{commands}\n{said}{complained}");
+        said
+    }
+}
+
+#[tokio::test]
+async fn a_correction_is_followed_from_the_source_to_the_online_store() {
+    let demo = Demo {
+        dir: tempfile::tempdir().unwrap(),
+        database: postgres::empty().await.unwrap(),
+        redis: RedisServer::start().unwrap(),
+    };
+    demo.sh("flights begin && feature-server migrate && feature-server materialize");
+    let labels = block("sh", "--moved").replace(". .larder/demo/env\n", "");
+    let said = demo.sh(&labels);
+    assert_eq!(said, block("text", "961 flights"));
+    let said = demo.sh(&block("sh", "psql"));
+    let stale = "16 entities compared: 15 matched, 0 different, 0 missing, 0 extra, 1 stale\n  carrier=UA stale";
+    assert!(said.contains(stale), "{said}");
+    assert!(block("text", "by the source").contains(stale));
+    let said = demo.sh(&block("sh", "carrier_ops --incremental"));
+    let matched = "16 entities compared: 16 matched, 0 different, 0 missing, 0 extra, 0 stale\n";
+    assert!(said.ends_with(matched), "{said}");
+    assert!(block("text", "read  written").ends_with(matched));
 }
 
 #[test]

@@ -13,6 +13,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{App, DatabaseUrl, Mode, Progress, RunError, RunRequest, RunSummary, Settings, Time, migrate};
 
+/// The file that tests write definitions to.
+const DEFINITIONS: &str = "definitions.toml";
+
 /// A feature server on real stores, as of noon of a day in 2013.
 pub(crate) struct Ground {
     pub(crate) app: Arc<App>,
@@ -94,6 +97,12 @@ impl Ground {
         self.app = open(&self.settings, self.definitions.path(), toml, &self.clock);
     }
 
+    /// The app as another process opens it, by the settings as they are now.
+    pub(crate) fn reopen(&mut self) {
+        let toml = std::fs::read_to_string(self.definitions.path().join(DEFINITIONS)).unwrap();
+        self.redefine(&toml);
+    }
+
     /// Runs SQL in the source.
     pub(crate) async fn sql(&mut self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
@@ -168,7 +177,7 @@ impl Ground {
 }
 
 fn open(settings: &Settings, folder: &std::path::Path, toml: &str, clock: &Arc<ManualClock>) -> Arc<App> {
-    std::fs::write(folder.join("definitions.toml"), toml).unwrap();
+    std::fs::write(folder.join(DEFINITIONS), toml).unwrap();
     let definitions = definitions::load(folder).unwrap_or_else(|error| panic!("{error}"));
     let clock = Arc::clone(clock);
     App::open(settings, definitions, Time::Given(clock)).unwrap()

@@ -123,7 +123,7 @@ impl App {
         };
         let mut runs = Vec::new();
         for as_of in moments {
-            if backfill.resume && self.is_past(view, as_of).await? {
+            if backfill.resume && self.stands_at(view).await? > Some(as_of) {
                 progress.step();
                 continue;
             }
@@ -149,10 +149,10 @@ impl App {
         Ok(runs)
     }
 
-    /// Whether the view stands at a later moment already: then this step has been done before.
-    async fn is_past(&self, view: &View, as_of: Timestamp) -> Result<bool, RunError> {
+    /// As of when the view's last finished run is. If that is later than a step, the step has been done before.
+    async fn stands_at(&self, view: &View) -> Result<Option<Timestamp>, RunError> {
         let record = self.store().view(&view.name).await?;
-        Ok(record.is_some_and(|record| record.as_of > as_of))
+        Ok(record.map(|record| record.as_of))
     }
 
     /// Waits until the other shards have done their part of the run as of this moment: no step may begin before.
@@ -163,6 +163,8 @@ impl App {
             match newest.filter(|run| run.as_of == as_of) {
                 Some(run) if run.outcome == "done" => return Ok(()),
                 Some(run) if matches!(run.outcome.as_str(), "running" | "failed") => {}
+                // The last of them has finished this step and begun the next one.
+                _ if self.stands_at(view).await? >= Some(as_of) => return Ok(()),
                 _ => return Err(RunError::MarkerMoved(view.name.clone())),
             }
             tokio::time::sleep(LOOK_EVERY).await;

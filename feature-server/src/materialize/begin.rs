@@ -177,8 +177,7 @@ impl App {
     async fn work(&self, view: &View, task: Task, as_of: Timestamp) -> Result<Work, RunError> {
         let mode = match task {
             Task::Backfill(range) => {
-                let marker = self.marker(view).await?;
-                return Ok(Work::Backfill(range, marker.and_then(|marker| marker.complete_as_of)));
+                return self.backfill_work(view, range, as_of).await;
             }
             Task::Values(mode) => mode,
         };
@@ -188,6 +187,24 @@ impl App {
             left_behind: self.store().left_behind(&view.name, &view.digest()).await?,
         };
         Ok(Work::Values(plan(view, mode, as_of, &before)?, mode))
+    }
+
+    /// # Errors
+    /// [`RunError::Earlier`], where a backfill that goes on began before a run that makes its values count for nothing, or
+    /// would mix them with those of another definition.
+    async fn backfill_work(&self, view: &View, range: Range, as_of: Timestamp) -> Result<Work, RunError> {
+        let marker = self.marker(view).await?;
+        let complete_as_of = marker.as_ref().and_then(|marker| marker.complete_as_of);
+        match marker
+            .filter(|marker| complete_as_of > Some(as_of) || marker.digest != view.digest() && marker.as_of > as_of)
+        {
+            Some(marker) => Err(RunError::Earlier {
+                view: view.name.clone(),
+                as_of,
+                latest: marker.as_of,
+            }),
+            None => Ok(Work::Backfill(range, complete_as_of)),
+        }
     }
 
     async fn watermark(
@@ -271,9 +288,15 @@ fn choose<'a>(view: &View, asked: &Asked, newest: Option<&'a OpenRun>) -> Choice
         Some(mine) if mine.done && !all_done => Choice::Already(run),
         Some(_) => Choice::GoOn(run),
         // Not begun by anyone: there is nothing to continue, but company to join.
-        None if asked.resume || run.outcome != "interrupted" && answers(run, asked.task) => Choice::GoOn(run),
+        None if asked.resume || is_joinable(run, asked) => Choice::GoOn(run),
         None => Choice::New,
     }
+}
+
+/// Whether a run waits for those who share it. One that a later run has ended does not; but no other run says what a
+/// backfill does, so that it stays open while others come and go.
+fn is_joinable(run: &OpenRun, asked: &Asked) -> bool {
+    (run.outcome != "interrupted" || asked.is_backfill()) && answers(run, asked.task)
 }
 
 /// Whether a run does what is asked for.

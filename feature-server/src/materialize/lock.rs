@@ -21,6 +21,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Lock<'a> {
     store: &'a Store,
     view: &'a View,
+    shard: Shard,
     pub(super) connection: PgConnection,
 }
 
@@ -34,12 +35,15 @@ impl<'a> Lock<'a> {
         let mut lock = Self {
             store,
             view,
+            shard,
             connection,
         };
         let name = view.name.as_str();
         let taken = if shard.is_whole() {
             lock.try_alone(store.view_lock(name)).await?
         } else {
+            // First, so that whoever else holds the view's lock has decided which run it works on.
+            lock.take_turn().await?;
             lock.try_together(store.view_lock(name)).await? && lock.try_alone(store.shard_lock(name, shard)).await?
         };
         if taken { Ok(lock) } else { Err(lock.busy().await?) }
@@ -65,8 +69,9 @@ impl<'a> Lock<'a> {
         .map_err(|error| self.store.url().error(&error))
     }
 
-    /// Waits until no other process is deciding which run of the view it works on.
-    pub(super) async fn take_turn(&mut self) -> Result<(), DatabaseError> {
+    /// Waits until no other process is deciding which run of the view it works on. Who holds the view's lock alone needs no
+    /// turn.
+    async fn take_turn(&mut self) -> Result<(), DatabaseError> {
         sqlx::query!(
             "SELECT pg_advisory_lock(hashtextextended($1, 0))",
             format!("{} turn", self.store.view_lock(self.view.name.as_str()))
@@ -79,6 +84,9 @@ impl<'a> Lock<'a> {
 
     /// Lets the next process decide.
     pub(super) async fn end_turn(&mut self) -> Result<(), DatabaseError> {
+        if self.shard.is_whole() {
+            return Ok(());
+        }
         sqlx::query!(
             "SELECT pg_advisory_unlock(hashtextextended($1, 0))",
             format!("{} turn", self.store.view_lock(self.view.name.as_str()))
@@ -96,6 +104,14 @@ impl<'a> Lock<'a> {
             .lock_holders(&self.store.view_lock(self.view.name.as_str()))
             .await?;
         Ok(holders.len() > 1)
+    }
+
+    /// Gives the locks back at once: Postgres notices some time later that a connection is gone, and until then the next
+    /// process would be told that this one is at work.
+    pub(super) async fn release(mut self) {
+        let released = sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut self.connection);
+        // Where that fails, the locks go with the connection.
+        let _ends_anyway = tokio::time::timeout(ANSWER_WITHIN, released).await;
     }
 
     /// The error that says who is at work.

@@ -187,12 +187,23 @@ impl App {
     ) -> Result<RunSummary, RunError> {
         self.store().check_schema().await?;
         let mut lock = Lock::take(self.store(), view, asked.shard).await?;
-        lock.take_turn().await?;
-        let beginning = self.begin(view, asked, &mut lock).await;
+        let done = self.run_holding(&mut lock, view, asked, (progress, started)).await;
+        lock.release().await;
+        done
+    }
+
+    async fn run_holding(
+        &self,
+        lock: &mut Lock<'_>,
+        view: &View,
+        asked: &Asked,
+        (progress, started): (&Progress, Instant),
+    ) -> Result<RunSummary, RunError> {
+        let beginning = self.begin(view, asked, lock).await;
         if let Err(error) = &beginning
             && !error.is_refusal()
         {
-            self.record_unbegun(view, asked, &mut lock, error).await;
+            self.record_unbegun(view, asked, lock, error).await;
         }
         let beginning = beginning?;
         lock.end_turn().await?;

@@ -80,10 +80,10 @@ impl Run<'_> {
     pub(super) async fn go(
         &self,
         source: PgConnection,
-        mut lock: Lock<'_>,
+        lock: &mut Lock<'_>,
         (progress, started): (&Progress, Instant),
     ) -> Result<RunSummary, RunError> {
-        match self.work(source, &mut lock, progress).await {
+        match self.work(source, lock, progress).await {
             Ok(outcome) => Ok(self.summary(outcome, started)),
             Err(error) => {
                 self.record_failure(&error).await;

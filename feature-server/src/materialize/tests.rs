@@ -1,7 +1,10 @@
 //! Run histories: what readers find after rows have come late, tied, corrected, early, or with holes.
 
 mod columns;
+mod midway;
 mod redefined;
+mod resume;
+mod shards;
 mod types;
 
 use feature_defs::serving::Status;

@@ -123,7 +123,9 @@ impl App {
         };
         let mut runs = Vec::new();
         for as_of in moments {
-            if backfill.resume && self.stands_at(view).await? > Some(as_of) {
+            let stands_at = self.stands_at(view).await?;
+            // Of a step that is done and not the last one, another may have begun, which its own run must not go behind.
+            if backfill.resume && (stands_at > Some(as_of) || stands_at == Some(as_of) && as_of < range.end) {
                 progress.step();
                 continue;
             }
@@ -149,7 +151,7 @@ impl App {
         Ok(runs)
     }
 
-    /// As of when the view's last finished run is. If that is later than a step, the step has been done before.
+    /// As of when the view's last finished run is.
     async fn stands_at(&self, view: &View) -> Result<Option<Timestamp>, RunError> {
         let record = self.store().view(&view.name).await?;
         Ok(record.map(|record| record.as_of))

@@ -1,6 +1,8 @@
 //! Run histories: what readers find after rows have come late, tied, corrected, early, or with holes.
 
+mod backfill;
 mod columns;
+mod control;
 mod midway;
 mod redefined;
 mod resume;

@@ -4,6 +4,7 @@
 
 mod cache_honesty; // cached answers under constant writes
 mod house; // what may depend on what, and where things are spelled
+mod killed; // runs killed at any moment and gone on with
 mod memory; // five million rows in little memory
 mod outage; // Redis killed, hung and back
 mod quality; // as good served as trained

@@ -9,9 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::materialize::Backfill;
 use crate::store::RunRecord;
 use crate::testing::Ground;
-use crate::{Progress, RunError, RunRequest, RunSummary};
+use crate::{App, Progress, RunError, RunRequest, RunSummary};
 
 /// More than the batches that are on their way at a time, so that a run has a middle.
 pub(super) const ENTITIES: u64 = 12_000;
@@ -82,7 +83,24 @@ pub(super) enum End {
 
 /// Begins a run whose Redis stops answering midway, and ends it once a checkpoint is recorded. Gives what is recorded of it
 /// then.
-pub(super) async fn end_midway(ground: &mut Ground, (view, end): (&str, End), request: RunRequest) -> RunRecord {
+pub(super) async fn end_midway(ground: &mut Ground, ending: (&str, End), request: RunRequest) -> RunRecord {
+    let view = ending.0.to_owned();
+    let run =
+        move |app: Arc<App>| async move { app.materialize(&view, &request, &Progress::hidden()).await.map(|_| ()) };
+    end(ground, ending, run).await
+}
+
+/// The same of a backfill.
+pub(super) async fn end_backfill_midway(ground: &mut Ground, ending: (&str, End), backfill: Backfill) -> RunRecord {
+    let view = ending.0.to_owned();
+    let run = move |app: Arc<App>| async move { app.backfill(&view, &backfill, &Progress::hidden()).await.map(|_| ()) };
+    end(ground, ending, run).await
+}
+
+async fn end<F>(ground: &mut Ground, (view, end): (&str, End), run: impl FnOnce(Arc<App>) -> F) -> RunRecord
+where
+    F: Future<Output = Result<(), RunError>> + Send + 'static,
+{
     let direct = ground.settings.redis.clone();
     let written = |run: &RunRecord| (run.id, run.rows_written);
     let before = ground.app.store().runs(Some(view), 1).await.unwrap().pop();
@@ -90,8 +108,7 @@ pub(super) async fn end_midway(ground: &mut Ground, (view, end): (&str, End), re
     let way = Way::open_for(STALL_AFTER_BYTES, &redis_url()).await;
     ground.settings.redis = way.url.parse().unwrap();
     ground.reopen();
-    let (app, name) = (Arc::clone(&ground.app), view.to_owned());
-    let run = tokio::spawn(async move { app.materialize(&name, &request, &Progress::hidden()).await });
+    let run = tokio::spawn(run(Arc::clone(&ground.app)));
     loop {
         assert!(!run.is_finished(), "it is to stall before its end");
         let newest = ground.app.store().runs(Some(view), 1).await.unwrap().pop();

@@ -3,8 +3,10 @@
 mod backfill;
 mod columns;
 mod control;
+mod expectations;
 mod midway;
 mod redefined;
+mod replace;
 mod resume;
 mod shards;
 mod types;

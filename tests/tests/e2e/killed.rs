@@ -1,6 +1,7 @@
 //! Runs killed at any moment, and gone on with until they are done, leave what an undisturbed run leaves: every byte.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use tokio::process::Command;
 const ENTITIES: u32 = 120_000;
 const KILLS: usize = 50;
 /// So many of the kills must hit after a checkpoint was recorded, or the test has not seen what it is about.
-const FROM_CHECKPOINTS: usize = 10;
+const FROM_CHECKPOINTS: usize = 15;
 
 const DEFINITIONS: &str = r#"
 [[entity]]
@@ -159,13 +160,13 @@ impl World {
             .await
             .unwrap();
         let nowhere = tempfile::tempdir().unwrap();
-        let migrated = world.feature_server(nowhere.path(), &["migrate"], None).await;
+        let migrated = world.feature_server(nowhere.path(), &["migrate"], pending()).await;
         assert!(matches!(migrated, Ended::Done(_)));
         world
     }
 
-    /// Runs the program, and kills it after so long.
-    async fn feature_server(&self, features: &Path, arguments: &[&str], kill_after: Option<Duration>) -> Ended {
+    /// Runs the program, and kills it when told so.
+    async fn feature_server(&self, features: &Path, arguments: &[&str], kill: impl Future<Output = ()>) -> Ended {
         let mut process = Command::new(program("feature-server"))
             .args(arguments)
             .env("LARDER_FEATURES", features)
@@ -183,11 +184,12 @@ impl World {
             let (one, other) = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
             one.and(other).unwrap();
         };
-        let long = Duration::from_secs(300);
-        if tokio::time::timeout(kill_after.unwrap_or(long), told).await.is_err() {
-            assert!(kill_after.is_some(), "{arguments:?} takes too long");
-            process.kill().await.unwrap();
-            return Ended::Killed;
+        tokio::select! {
+            () = told => {}
+            () = kill => {
+                process.kill().await.unwrap();
+                return Ended::Killed;
+            }
         }
         if process.wait().await.unwrap().success() {
             Ended::Done(out)
@@ -266,17 +268,27 @@ struct Seen {
     gone_on: usize,
 }
 
-/// Does a job in a new project, killed again and again at random moments of as long as it takes undisturbed.
+/// Does a job in a new project, killed again and again: at random moments of as long as it takes undisturbed, and, for a
+/// run is mostly its beginning where it is short, soon after there is a checkpoint.
 async fn do_killed(world: &World, job: Job, takes: Duration, (random, seen): (&mut TestRng, &mut Seen)) -> Project {
     let project = Project::new();
     let arguments = [job.arguments, &["--resume", "--json"]].concat();
     let mut left: Option<String> = None;
     loop {
-        let kill_after = (seen.kills < seen.until).then(|| takes.mul_f64(share(random)));
-        match world
-            .feature_server(project.definitions.path(), &arguments, kill_after)
-            .await
-        {
+        let (enough, at_random, share) = (seen.kills >= seen.until, random.next_u32() % 2 == 0, share(random));
+        let kill = async {
+            match at_random {
+                _ if enough => pending().await,
+                true => tokio::time::sleep(takes.mul_f64(share)).await,
+                false => {
+                    while world.checkpoint(&project).await.is_none() {
+                        tokio::task::yield_now().await;
+                    }
+                    tokio::time::sleep(takes.mul_f64(share / 4.0)).await;
+                }
+            }
+        };
+        match world.feature_server(project.definitions.path(), &arguments, kill).await {
             Ended::Killed => {
                 seen.kills += 1;
                 let now = world.checkpoint(&project).await;
@@ -314,7 +326,7 @@ async fn what_is_killed_at_any_moment_and_gone_on_with_is_as_if_it_never_was() {
         let undisturbed = Project::new();
         let started = Instant::now();
         let done = world
-            .feature_server(undisturbed.definitions.path(), job.arguments, None)
+            .feature_server(undisturbed.definitions.path(), job.arguments, pending())
             .await;
         let takes = started.elapsed();
         if let Ended::Failed(why) = done {

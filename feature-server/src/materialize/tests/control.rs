@@ -45,15 +45,24 @@ async fn a_run_under_way_stops_at_once_and_is_not_gone_on_with() {
         assert_eq!(ground.app.store().cancel(running.id).await.unwrap(), Cancelled::Asked);
         let stopped = run.await.unwrap().unwrap_err();
         assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
-        assert!(matches!(stopped, RunError::Cancelled(id) if id == running.id), "{stopped}");
+        assert!(
+            matches!(stopped, RunError::Cancelled(id) if id == running.id),
+            "{stopped}"
+        );
         let status = ground.app.status().await.unwrap().remove(1);
         assert_eq!(status.last_run.unwrap().outcome, "cancelled");
         let problem = status.problem.unwrap();
-        assert!(problem.contains("cancelled") && problem.contains(&running.id.to_string()), "{problem}");
+        assert!(
+            problem.contains("cancelled") && problem.contains(&running.id.to_string()),
+            "{problem}"
+        );
         assert_eq!(ground.app.store().cancel(running.id).await.unwrap(), Cancelled::Over);
 
         ground.redefine(&arrivals_toml(CREATED));
-        let again = RunRequest { resume: true, ..request };
+        let again = RunRequest {
+            resume: true,
+            ..request
+        };
         let again = ask(&ground, "newest", again, "12:10").await.unwrap();
         assert_ne!(again.run, running.id);
         let last = ground.app.store().runs(Some("newest"), 9).await.unwrap().pop().unwrap();
@@ -101,7 +110,10 @@ async fn a_run_that_is_over_or_unknown_is_not_cancelled() {
     let run = ground.run("newest", Full, "12:00").await;
     assert_eq!(ground.app.store().cancel(run.run).await.unwrap(), Cancelled::Over);
     assert_eq!(ground.app.store().runs(None, 1).await.unwrap()[0].outcome, "done");
-    assert_eq!(ground.app.store().cancel(Uuid::now_v7()).await.unwrap(), Cancelled::Unknown);
+    assert_eq!(
+        ground.app.store().cancel(Uuid::now_v7()).await.unwrap(),
+        Cancelled::Unknown
+    );
     // Another project's is none of ours.
     let other = Ground::arrivals().await;
     assert_eq!(other.app.store().cancel(run.run).await.unwrap(), Cancelled::Unknown);
@@ -136,7 +148,10 @@ async fn a_paused_view_is_run_by_no_schedule_until_it_goes_on() {
     ground.clock.set(crate::testing::at("13:00"));
     let status = ground.app.status().await.unwrap().remove(1);
     let problem = status.problem.unwrap();
-    assert!(problem.contains("paused since") && problem.contains("unpause"), "{problem}");
+    assert!(
+        problem.contains("paused since") && problem.contains("unpause"),
+        "{problem}"
+    );
     assert!(ground.app.store().unpause(&view).await.unwrap());
     assert!(!ground.app.store().unpause(&view).await.unwrap(), "it goes on already");
     while runs("newest").await < 3 {

@@ -315,7 +315,7 @@ fn share(random: &mut TestRng) -> f64 {
 #[tokio::test]
 async fn what_is_killed_at_any_moment_and_gone_on_with_is_as_if_it_never_was() {
     let seed = std::env::var("LARDER_TEST_SEED")
-        .map_or_else(|_| uuid::Uuid::new_v4().as_u128() as u64, |seed| seed.parse().unwrap());
+        .map_or_else(|_| uuid::Uuid::new_v4().as_u64_pair().0, |seed| seed.parse().unwrap());
     println!("LARDER_TEST_SEED={seed} repeats this test");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Replay all of the test period in the accuracy test, not only one week (takes long)
     #[arg(long)]
     auc_all: bool,
+    /// How many random histories of an entity to compare with the naive model (about an hour for a million)
+    #[arg(long, value_name = "N")]
+    cases: Option<u64>,
     /// Passed on to `cargo test`, which tests the whole workspace unless these name a package
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<String>,
@@ -102,6 +105,9 @@ fn cargo_test(args: &Args, environment: &Environment) -> Command {
         .env("LARDER_ONNXRUNTIME", &environment.onnxruntime);
     if args.auc_all {
         command.env("LARDER_TEST_AUC", "all");
+    }
+    if let Some(cases) = args.cases {
+        command.env("LARDER_TEST_CASES", cases.to_string());
     }
     command
 }

@@ -89,7 +89,12 @@ impl StoredRow {
 /// aggregate that no newer run has rewritten is still current, so its effective time is the marker's as-of if that is later
 /// than its own.
 pub fn judge(view: &View, header: &Header, marker: Option<&Marker>, now: Timestamp) -> Option<(Status, Timestamp)> {
-    if marker.is_some_and(|marker| Some(header.as_of) < marker.complete_as_of) {
+    let complete_as_of = marker.and_then(|marker| {
+        // There every full run is complete.
+        let whole = view.is_recomputed_whole().then_some(marker.full_as_of);
+        whole.max(marker.complete_as_of)
+    });
+    if Some(header.as_of) < complete_as_of {
         return None;
     }
     let event = match marker {
@@ -162,6 +167,7 @@ mod tests {
             ("rows", Some(marker(Some(21))), None),
             ("aggregates", None, Some(20)),
             ("aggregates", Some(marker(Some(15))), Some(30)),
+            ("aggregates", Some(marker(None)), Some(30)),
             ("aggregates", Some(marker(Some(21))), None),
         ] {
             let judged = judge(definitions.view(view).unwrap(), &header, marker.as_ref(), at(40));

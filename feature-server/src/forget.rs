@@ -1,5 +1,7 @@
 //! Forgetting an entity: its values are removed online, physically, in every view of it.
 
+use std::time::{Duration, Instant};
+
 use feature_defs::definitions::{JoinKey, View};
 use feature_defs::key::{EntityKey, KeyType, KeyValue};
 use feature_defs::name::{FeatureName, ViewName};
@@ -8,6 +10,11 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::database::DatabaseError;
+use crate::materialize::{Lock, RunError};
+use crate::shard::Shard;
+
+/// How long a run may go on before forgetting is given up.
+const RUN_ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What became of an entity's values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +46,8 @@ pub enum ForgetError {
     Online(#[from] StoreError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    #[error("{0}; values of views before it are removed: forget again once it is over, or cancel it")]
+    Busy(RunError),
 }
 
 impl App {
@@ -68,17 +77,17 @@ impl App {
             }
         }
         for entity in &spelled {
-            let same: Vec<&ViewName> = of
-                .iter()
-                .filter(|view| entity_key(view, keys).as_ref() == Ok(entity))
-                .map(|view| &view.name)
-                .collect();
-            let had = self.writer().forget(entity, &same).await?;
-            let done = same.into_iter().zip(had).map(|(view, had_value)| ForgottenIn {
-                view: view.clone(),
-                had_value,
-            });
-            forgotten.extend(done);
+            let same = of.iter().filter(|view| entity_key(view, keys).as_ref() == Ok(entity));
+            for view in same {
+                // A run under way may have read the entity before its rows were removed, and would write it again.
+                let lock = self.lock_when_idle(view).await?;
+                let had_value = self.writer().forget(entity, &[&view.name]).await? == [true];
+                lock.release().await;
+                forgotten.push(ForgottenIn {
+                    view: view.name.clone(),
+                    had_value,
+                });
+            }
         }
         let had: Vec<String> = forgotten
             .iter()
@@ -99,6 +108,21 @@ impl App {
                 .map(|view| view.name.clone())
                 .collect(),
         })
+    }
+
+    /// The view's lock, once no run holds it; runs of schedules are short.
+    async fn lock_when_idle<'a>(&'a self, view: &'a View) -> Result<Lock<'a>, ForgetError> {
+        let waited = Instant::now();
+        loop {
+            match Lock::take(self.store(), view, Shard::WHOLE).await {
+                Ok(lock) => return Ok(lock),
+                Err(RunError::Busy { .. }) if waited.elapsed() < RUN_ENDS_WITHIN => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(RunError::Database(error)) => return Err(error.into()),
+                Err(error) => return Err(ForgetError::Busy(error)),
+            }
+        }
     }
 
     fn no_entity(&self, keys: &[(String, String)]) -> String {

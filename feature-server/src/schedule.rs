@@ -93,12 +93,16 @@ enum Outcome {
     Busy,
     /// Somebody has stopped the schedule.
     Paused,
-    Failed(String),
+    Failed {
+        error: String,
+        /// Whether the run may be continued: a database or Redis was away, and not the data at fault.
+        resumable: bool,
+    },
 }
 
 impl Worker {
     async fn work(&self, stop: CancellationToken) {
-        let (mut failures, mut problem) = (0, None);
+        let (mut failures, mut problem, mut resume) = (0, None, true);
         loop {
             let due = Instant::now();
             let permit = tokio::select! {
@@ -106,13 +110,15 @@ impl Worker {
                 permit = self.permits.acquire() => permit,
             };
             // A run that has begun is finished: stopping waits for it.
-            let outcome = self.run(failures).await;
+            let outcome = self.run(resume).await;
             drop(permit);
             match outcome {
-                Outcome::Done => (failures, problem) = (0, None),
+                Outcome::Done => (failures, problem, resume) = (0, None, true),
                 // Nothing is known of whether this view can be run.
                 Outcome::Busy | Outcome::Paused => {}
-                Outcome::Failed(error) => (failures, problem) = (failures + 1, Some(error)),
+                Outcome::Failed { error, resumable } => {
+                    (failures, problem, resume) = (failures + 1, Some(error), resumable);
+                }
             }
             let wait = wait(self.every.to_std(), failures, due.elapsed());
             let next_run = self.app.now().await.ok().map(|now| now.plus(span(wait)));
@@ -131,17 +137,22 @@ impl Worker {
         }
     }
 
-    /// Runs once, unless the view is paused. What an earlier process left unfinished is continued; but if that fails, too,
-    /// a new run may see a source that has been mended meanwhile.
-    async fn run(&self, failures: u32) -> Outcome {
+    /// Runs once, unless the view is paused. What an earlier attempt, or process, left unfinished is continued; but after
+    /// data that could not be used, a new run may see a source that has been mended meanwhile.
+    async fn run(&self, resume: bool) -> Outcome {
         let view = &self.view.name;
         match self.app.store().paused_since(view).await {
             Ok(None) => {}
             Ok(Some(_)) => return Outcome::Paused,
-            Err(error) => return Outcome::Failed(error.to_string()),
+            Err(error) => {
+                return Outcome::Failed {
+                    error: error.to_string(),
+                    resumable: true,
+                };
+            }
         }
         let request = RunRequest {
-            resume: failures == 0,
+            resume,
             ..RunRequest::new(Mode::Incremental)
         };
         match self.app.materialize(view.as_str(), &request, &Progress::hidden()).await {
@@ -152,7 +163,10 @@ impl Worker {
             }
             Err(error) => {
                 tracing::error!(%view, "{error}");
-                Outcome::Failed(error.to_string())
+                Outcome::Failed {
+                    resumable: error.is_outage(),
+                    error: error.to_string(),
+                }
             }
         }
     }

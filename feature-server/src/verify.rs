@@ -4,7 +4,7 @@
 //! Half of the sample is drawn from the source, which finds what is missing online, half from Redis, which finds what is
 //! there and should not be. The SQL is that of training sets, with the moment a column: not the SQL that wrote the values.
 //! A value that differs while the next incremental run would look at its entity again is not wrong, but not yet right:
-//! stale.
+//! stale, unless the write guard would keep that run from mending it.
 
 mod compare;
 mod recompute;
@@ -224,7 +224,9 @@ impl App {
         let wrong: Vec<usize> = (0..differences.len()).filter(|&i| differences[i].is_some()).collect();
         let keys: Vec<&[KeyValue]> = wrong.iter().map(|&i| batch[i].1.as_slice()).collect();
         for (&i, again) in wrong.iter().zip(recompute.looked_at_again(marker.as_of, &keys).await?) {
-            if let Some(difference) = differences[i].as_mut().filter(|_| again) {
+            // What a run wrote that nobody vouches for yet is looked at again, too.
+            let again = again || subjects[i].moment > marker.as_of;
+            if let Some(difference) = differences[i].as_mut().filter(|d| again && !d.stays) {
                 difference.verdict = Verdict::Stale;
             }
         }

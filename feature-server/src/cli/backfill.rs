@@ -16,7 +16,7 @@ use crate::progress::Progress;
 pub(super) struct Arguments {
     /// The view
     view: String,
-    /// Rows with an event timestamp after this are read: RFC 3339, or how long ago, such as -30d
+    /// Rows with an event timestamp after this are read: RFC 3339, or how long ago, such as -30d, which no --resume finds again
     #[arg(long, env = "LARDER_START", value_name = "T", allow_hyphen_values = true)]
     start: When,
     /// Up to and with this one [default: now]

@@ -4,9 +4,12 @@
 //! rows by entity; the marker does not move, for nothing is said of rows outside of the range. In an aggregate view each
 //! step is a full run as of its end, and only the last one is visible in the end.
 
+use std::time::Duration;
+
 use feature_defs::definitions::View;
 use feature_defs::time::{Span, Timestamp};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{Asked, Mode, RunError, RunOutcome, RunSummary, Task};
 use crate::app::App;
@@ -142,32 +145,46 @@ impl App {
                     !waiting_for.is_empty()
                 }
             };
+            let id = run.run;
             runs.push(run);
             if waits && as_of < range.end {
-                self.await_shards(view, as_of).await?;
+                self.await_shards(view, id).await?;
             }
             progress.step();
         }
         Ok(runs)
     }
 
-    /// As of when the view's last finished run is.
+    /// As of when the view's last finished run is, if it was of the present definition.
     async fn stands_at(&self, view: &View) -> Result<Option<Timestamp>, RunError> {
-        let record = self.store().view(&view.name).await?;
-        Ok(record.map(|record| record.as_of))
+        let (record, marker) = (self.store().view(&view.name).await?, self.marker(view).await?);
+        let ours = marker.is_some_and(|marker| marker.digest == view.digest());
+        Ok(record.filter(|_| ours).map(|record| record.as_of))
     }
 
-    /// Waits until the other shards have done their part of the run as of this moment: no step may begin before.
-    async fn await_shards(&self, view: &View, as_of: Timestamp) -> Result<(), RunError> {
-        const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+    /// Waits until the other shards have done their part of a run: no step may begin before.
+    async fn await_shards(&self, view: &View, run: Uuid) -> Result<(), RunError> {
+        const LOOK_EVERY: Duration = Duration::from_millis(500);
+        let name = view.name.as_str();
         loop {
-            let newest = self.store().newest_run(&view.name, false).await?;
-            match newest.filter(|run| run.as_of == as_of) {
-                Some(run) if run.outcome == "done" => return Ok(()),
-                Some(run) if matches!(run.outcome.as_str(), "running" | "failed") => {}
-                // The last of them has finished this step and begun the next one.
-                _ if self.stands_at(view).await? >= Some(as_of) => return Ok(()),
-                _ => return Err(RunError::MarkerMoved(view.name.clone())),
+            let outcome = self.store().outcome(run).await?;
+            let at_work = !self
+                .store()
+                .lock_holders(&self.store().view_lock(name))
+                .await?
+                .is_empty();
+            match outcome.as_str() {
+                "done" => return Ok(()),
+                "waiting" => {}
+                // Between its last value and the record, a run has no shard that is running, but holds its locks.
+                "running" | "interrupted" | "failed" if at_work => {}
+                _ => {
+                    return Err(RunError::ShardsEnded {
+                        view: view.name.clone(),
+                        run,
+                        outcome,
+                    });
+                }
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -286,17 +286,24 @@ fn choose<'a>(view: &View, asked: &Asked, newest: Option<&'a OpenRun>) -> Choice
     match run.shard(asked.shard) {
         Some(_) if !asked.resume => Choice::New,
         Some(mine) if mine.done && !all_done => Choice::Already(run),
-        Some(_) => Choice::GoOn(run),
+        Some(_) if covers(run, asked.task) => Choice::GoOn(run),
         // Not begun by anyone: there is nothing to continue, but company to join.
-        None if asked.resume || is_joinable(run, asked) => Choice::GoOn(run),
-        None => Choice::New,
+        None if asked.resume && covers(run, asked.task) || is_joinable(run, asked) => Choice::GoOn(run),
+        Some(_) | None => Choice::New,
     }
 }
 
 /// Whether a run waits for those who share it. One that a later run has ended does not; but no other run says what a
 /// backfill does, so that it stays open while others come and go.
 fn is_joinable(run: &OpenRun, asked: &Asked) -> bool {
-    (run.outcome != "interrupted" || asked.is_backfill()) && answers(run, asked.task)
+    // Without a moment in common, the run of an earlier day must not be taken for today's.
+    let is_meant = asked.as_of.is_some() || asked.is_backfill() || !run.is_idle;
+    (run.outcome != "interrupted" || asked.is_backfill()) && is_meant && answers(run, asked.task)
+}
+
+/// Whether a run does what is asked for, or more.
+fn covers(run: &OpenRun, task: Task) -> bool {
+    answers(run, task) || matches!((task, run.kind), (Task::Values(Mode::Incremental), Kind::Full))
 }
 
 /// Whether a run does what is asked for.

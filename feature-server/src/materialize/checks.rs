@@ -35,9 +35,15 @@ impl Run<'_> {
             .await
             .map_err(|error| self.source_error(&error))?;
         let found = counts(&row, self.view.expectations.len()).map_err(|error| self.source_error(&error))?;
+        let is_whole = self.reached.lock().checkpoint.is_empty();
         let (mut stops, mut warnings) = (Vec::new(), Vec::new());
         for (expectation, found) in self.view.expectations.iter().zip(found) {
             let name = &self.view.fields()[expectation.feature].name;
+            // What is left of a run that goes on is no sample of the whole, which was judged when it began.
+            let expectation = &Expectation {
+                null_share: expectation.null_share.filter(|_| is_whole),
+                ..*expectation
+            };
             let told = broken(expectation, &found)
                 .into_iter()
                 .map(|what| format!("{name}: {what}"));
@@ -79,7 +85,7 @@ fn counts(row: &PgRow, expectations: usize) -> Result<Vec<Found>, sqlx::Error> {
         .collect()
 }
 
-/// What is not as expected. One null is let pass wherever some are: of a few values it would be too large a share.
+/// What is not as expected. A share of nulls is judged where it allows at least one: of a few values, each is a large one.
 #[expect(clippy::cast_precision_loss, reason = "counts of rows, compared with a share")]
 fn broken(expected: &Expectation, found: &Found) -> Vec<String> {
     let mut told = Vec::new();
@@ -95,8 +101,8 @@ fn broken(expected: &Expectation, found: &Found) -> Vec<String> {
     beyond(found.below, "below", expected.min, &found.smallest);
     beyond(found.above, "above", expected.max, &found.largest);
     if let Some(share) = expected.null_share {
-        let let_pass = i64::from(share > 0.0);
-        if found.nulls > let_pass && found.nulls as f64 > share * found.values as f64 {
+        let allowed = share * found.values as f64;
+        if (allowed >= 1.0 || share == 0.0) && found.nulls as f64 > allowed {
             told.push(format!(
                 "{} of {} values are null, more than the expected share of {}",
                 found.nulls,
@@ -113,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_inclusive_and_one_null_is_let_pass() {
+    fn bounds_are_inclusive_and_few_values_have_no_share() {
         let expected = |null_share| Expectation {
             feature: 0,
             min: Some(0.0),
@@ -125,7 +131,8 @@ mod tests {
             (0.05, 100, 5, true),
             (0.05, 100, 6, false),
             (0.05, 3, 1, true),
-            (0.05, 3, 2, false),
+            (0.05, 19, 19, true),
+            (0.05, 20, 2, false),
             (0.0, 1_000, 1, false),
             (0.0, 0, 0, true),
             (1.0, 5, 5, true),

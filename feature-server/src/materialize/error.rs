@@ -30,7 +30,7 @@ pub enum RunError {
     )]
     Future { as_of: Timestamp, now: Timestamp },
     #[error(
-        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer: leave out --as-of, or give that moment or a later one"
+        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer: give no moment, or that one or a later one; if the source's clock was ahead when that run began, wait until it has passed"
     )]
     Earlier {
         view: ViewName,
@@ -59,10 +59,14 @@ pub enum RunError {
     ReplaceAsOf { as_of: Timestamp },
     #[error("{0}")]
     Range(String),
+    #[error(
+        "view {view}: the other shards of run {run} have ended without finishing it ({outcome}), and no step can begin before: start all shards again with --resume"
+    )]
+    ShardsEnded { view: ViewName, run: Uuid, outcome: String },
     #[error("run {0} was cancelled; `--resume` starts a new one")]
     Cancelled(Uuid),
     #[error(
-        "view {view}: its data is not what its definition expects, and nothing was written: {findings}; correct the source, or the definition's `expect`"
+        "view {view}: the values about to be written are not what the definition expects, and the run has stopped before it wrote them: {findings}; correct the source, or the definition's `expect`"
     )]
     Unexpected { view: ViewName, findings: String },
     #[error("the definitions do not fit the database:\n{}", .0.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
@@ -90,6 +94,11 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Whether a database or Redis was away: then the run may go on where it was once they are back.
+    pub(crate) const fn is_outage(&self) -> bool {
+        matches!(self, Self::Database(_) | Self::Online(_) | Self::LockLost(_))
+    }
+
     /// Whether what was asked for is at fault, and not what happened: no run failed.
     pub(super) const fn is_refusal(&self) -> bool {
         matches!(

@@ -18,7 +18,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Proof that no other process works on this shard of this view, for as long as its connection lives.
 #[derive(Debug)]
-pub(super) struct Lock<'a> {
+pub(crate) struct Lock<'a> {
     store: &'a Store,
     view: &'a View,
     shard: Shard,
@@ -30,7 +30,7 @@ impl<'a> Lock<'a> {
     ///
     /// # Errors
     /// [`RunError::Busy`] with the run that holds it.
-    pub(super) async fn take(store: &'a Store, view: &'a View, shard: Shard) -> Result<Self, RunError> {
+    pub(crate) async fn take(store: &'a Store, view: &'a View, shard: Shard) -> Result<Self, RunError> {
         let connection = store.url().connect().await?;
         let mut lock = Self {
             store,
@@ -108,7 +108,7 @@ impl<'a> Lock<'a> {
 
     /// Gives the locks back at once: Postgres notices some time later that a connection is gone, and until then the next
     /// process would be told that this one is at work.
-    pub(super) async fn release(mut self) {
+    pub(crate) async fn release(mut self) {
         let released = sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut self.connection);
         // Where that fails, the locks go with the connection.
         let _ends_anyway = tokio::time::timeout(ANSWER_WITHIN, released).await;

@@ -35,7 +35,7 @@ pub use backfill::Backfill;
 use backfill::Range;
 use begin::Beginning;
 pub use error::RunError;
-use lock::Lock;
+pub(crate) use lock::Lock;
 pub(crate) use plan::since;
 
 /// What a run is to compute.

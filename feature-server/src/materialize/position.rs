@@ -33,8 +33,8 @@ impl Position {
     /// Up to where a run as of `as_of` reads the source, if the runs before it read up to `read_to`.
     ///
     /// # Errors
-    /// A replica that nothing is known of; or one that lags behind `read_to`, where a full run would take back what an
-    /// earlier run had read and the next one would not look at again.
+    /// A replica that nothing is known of; or one that lags behind `read_to`, where a run would take back what an earlier
+    /// one had read and the next one would not look at again.
     pub(super) fn watermark(
         self,
         view: &View,
@@ -42,9 +42,11 @@ impl Position {
         as_of: Timestamp,
         read_to: Option<Timestamp>,
     ) -> Result<Timestamp, RunError> {
+        // Values that are computed whole would lack what the source does not have yet.
+        let takes_back = kind.is_full() || view.is_recomputed_whole();
         match (self, read_to) {
             (Self::Primary, _) => Ok(as_of),
-            (Self::Replica(Some(replayed)), Some(read_to)) if kind.is_full() && replayed < read_to => {
+            (Self::Replica(Some(replayed)), Some(read_to)) if takes_back && replayed < read_to => {
                 Err(RunError::ReplicaBehind {
                     view: view.name.clone(),
                     replayed,
@@ -52,8 +54,8 @@ impl Position {
                 })
             }
             (Self::Replica(Some(replayed)), _) => Ok(replayed.min(as_of)),
-            (Self::Replica(None), Some(read_to)) => Ok(read_to.min(as_of)),
-            (Self::Replica(None), None) => Err(RunError::NothingReplayed {
+            (Self::Replica(None), Some(read_to)) if !takes_back => Ok(read_to.min(as_of)),
+            (Self::Replica(None), _) => Err(RunError::NothingReplayed {
                 view: view.name.clone(),
             }),
         }
@@ -69,22 +71,23 @@ mod tests {
     async fn a_replica_vouches_for_no_more_than_it_has_replayed() {
         use Kind::{Full, Incremental};
         let ground = Ground::arrivals().await;
-        let view = ground.app.view("ops").unwrap();
-        for (replayed, kind, read_to, expected) in [
-            (Some("11:50"), Full, None, Ok("11:50")),
-            (Some("12:10"), Full, None, Ok("12:00")),
-            (Some("11:50"), Full, Some("11:50"), Ok("11:50")),
-            (Some("11:50"), Incremental, Some("11:55"), Ok("11:50")),
-            (
-                Some("11:50"),
-                Full,
-                Some("11:55"),
-                Err("wait for it, or read from the primary"),
-            ),
-            (None, Full, Some("11:55"), Ok("11:55")),
-            (None, Incremental, Some("11:55"), Ok("11:55")),
-            (None, Full, None, Err("has replayed no transaction yet")),
+        let (rows, whole) = ("newest", "ops");
+        let behind = Err("wait for it, or read from the primary");
+        let unknown = Err("has replayed no transaction yet");
+        for (view, replayed, kind, read_to, expected) in [
+            (rows, Some("11:50"), Full, None, Ok("11:50")),
+            (rows, Some("12:10"), Full, None, Ok("12:00")),
+            (rows, Some("11:50"), Full, Some("11:50"), Ok("11:50")),
+            (rows, Some("11:50"), Full, Some("11:55"), behind),
+            (rows, Some("11:50"), Incremental, Some("11:55"), Ok("11:50")),
+            (whole, Some("11:50"), Incremental, Some("11:55"), behind),
+            (whole, Some("11:56"), Incremental, Some("11:55"), Ok("11:56")),
+            (rows, None, Incremental, Some("11:55"), Ok("11:55")),
+            (whole, None, Incremental, Some("11:55"), unknown),
+            (rows, None, Full, Some("11:55"), unknown),
+            (rows, None, Full, None, unknown),
         ] {
+            let view = ground.app.view(view).unwrap();
             let position = Position::Replica(replayed.map(at));
             let found = position.watermark(view, kind, at("12:00"), read_to.map(at));
             match (found, expected) {
@@ -93,6 +96,7 @@ mod tests {
                 (found, expected) => panic!("{found:?}, not {expected:?}"),
             }
         }
+        let view = ground.app.view(rows).unwrap();
         let primary = Position::Primary.watermark(view, Full, at("12:00"), Some(at("12:00")));
         assert_eq!(primary.unwrap(), at("12:00"));
     }

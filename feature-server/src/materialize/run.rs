@@ -6,7 +6,7 @@ use std::time::Instant;
 use feature_defs::definitions::View;
 use feature_defs::serving::Marker;
 use feature_defs::time::Timestamp;
-use online_store::RunBegun;
+use online_store::{RunBegun, StoreError};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -131,6 +131,10 @@ impl Run<'_> {
         }
         match &self.work {
             Work::Values(plan, mode) => self.vouch(plan, *mode).await?,
+            Work::Backfill(..) if self.app.writer().server().await? != self.redis => {
+                let view = self.view.name.clone();
+                return Err(StoreError::DataLost { view }.into());
+            }
             Work::Backfill(..) => self.app.store().finish_backfill(self.whose.run).await?,
         }
         Ok(RunOutcome::Done)
@@ -196,8 +200,10 @@ impl Run<'_> {
         self.app.store().finish(&finished).await?;
         if mode == Mode::Replace {
             // Readers don't see them any more: this gives their memory back.
-            let removed = writer.sweep(view, self.as_of).await?;
-            tracing::info!(%view, removed, "removed what the source no longer has");
+            match writer.sweep(view, self.as_of).await {
+                Ok(removed) => tracing::info!(%view, removed, "removed what the source no longer has"),
+                Err(error) => tracing::warn!(%view, "what the source no longer has still takes memory: {error}"),
+            }
         }
         Ok(())
     }
@@ -259,7 +265,10 @@ impl App {
         error: &RunError,
     ) -> Result<(), crate::database::DatabaseError> {
         let newest = self.store().newest_run(&view.name, asked.is_backfill()).await?;
-        let open = newest.filter(|run| !run.is_over() && (asked.resume || run.shards > 1));
+        let open = newest.filter(|run| {
+            let ours = run.shards == asked.shard.of();
+            !run.is_over() && ours && (asked.resume || run.shards > 1)
+        });
         if let Some((open, shard)) = open.and_then(|open| Some((open.id, open.shard(asked.shard)?.clone()))) {
             // A run that may still be continued keeps its place.
             let whose = Whose {

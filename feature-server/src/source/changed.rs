@@ -15,7 +15,7 @@ pub(super) fn entities(view: &View, as_of: Timestamp, scope: Scope, of: &[String
         .map(|condition| {
             let conditions = [&[keys::present(view), condition], of].concat();
             format!(
-                "SELECT {} FROM {} WHERE {}",
+                "SELECT DISTINCT {} FROM {} WHERE {}",
                 keys::selected(view),
                 sql::relation(&view.source),
                 conditions.join(" AND ")

@@ -3,10 +3,7 @@
 //! Newest means latest event timestamp, then latest created timestamp, then deleted before not deleted, then the first by
 //! the features' own order, so that the same rows always give the same value.
 //!
-//! Without a `key`, an incremental run looks at changed rows only and takes the newest among them; whether that is newer
-//! than what is online, the write guard decides. Rows that tie in both timestamps are looked at together or not at all,
-//! since what selects them is those timestamps, so the deterministic order holds there too. A newest row that is deleted
-//! comes out as not present, under its own times: they are the tombstone's.
+//! Without a `key`, a newest row that is deleted comes out as not present, under its own times: they are the tombstone's.
 
 use feature_defs::definitions::{View, ViewKind};
 

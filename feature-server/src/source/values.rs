@@ -41,13 +41,17 @@ pub(crate) fn values_query(view: &View, columns: &Columns, wanted: &Wanted<'_>) 
     let of = part.conditions(view);
     if scope == Scope::All {
         all(view, columns, as_of, &of)
-    } else if view.is_recomputed_whole() {
+    } else if matches!(scope, Scope::Within { .. }) && !view.is_recomputed_whole() {
+        let conditions = [
+            &[keys::present(view)],
+            changed::conditions(view, as_of, scope).as_slice(),
+            &of,
+        ]
+        .concat();
+        rows::newest_per_entity(view, columns, &conditions)
+    } else {
         let changed = changed::entities(view, as_of, scope, &of);
         whole(view, columns, as_of, &changed)
-    } else {
-        let changed = format!("({})", changed::conditions(view, as_of, scope).join(" OR "));
-        let conditions = [&[keys::present(view), changed], of.as_slice()].concat();
-        rows::newest_per_entity(view, columns, &conditions)
     }
 }
 
@@ -61,8 +65,10 @@ fn all(view: &View, columns: &Columns, as_of: Timestamp, of: &[String]) -> Strin
     rows::newest_per_entity(view, columns, &conditions)
 }
 
-/// The values of the entities that `changed` selects, each computed from all of its rows. It is looked up by itself, so
-/// that what a run reads follows from what has changed, however wrong the planner's estimates are.
+/// The values of the entities that `changed` selects, each computed from all of its rows, also where the newest of the
+/// changed ones would seem to do: the store may have lost, or was told to forget, the value that a newer row left there.
+/// Each is looked up by itself, so that what a run reads follows from what has changed, however wrong the planner's
+/// estimates are.
 fn whole(view: &View, columns: &Columns, as_of: Timestamp, changed: &str) -> String {
     let keys = keys::of("changed", view);
     let value = lookup::value(Lookup {

@@ -140,6 +140,8 @@ pub(crate) struct OpenRun {
     pub(crate) outcome: String,
     pub(crate) shards: u32,
     pub(crate) redis_process: Option<String>,
+    /// Whether none of its processes has given a sign of life for some time.
+    pub(crate) is_idle: bool,
     pub(crate) begun: Vec<OpenShard>,
 }
 

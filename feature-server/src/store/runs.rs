@@ -112,6 +112,20 @@ impl Store {
         Ok(records)
     }
 
+    /// How a run ended, or where it stands, as [`RunRecord::outcome`] says it.
+    pub(crate) async fn outcome(&self, run: Uuid) -> Result<String, DatabaseError> {
+        let known = sqlx::query!(
+            "SELECT view, outcome, shards FROM larder.materialization_runs WHERE id = $1",
+            run
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        let mut processes = self.shards(&[run]).await?;
+        self.tell_the_dead(&known.view, known.shards, &mut processes).await?;
+        Ok(outcome(known.outcome, known.shards, &processes))
+    }
+
     async fn shards(&self, runs: &[Uuid]) -> Result<Vec<ShardRecord>, DatabaseError> {
         sqlx::query_as!(
             ShardRecord,
@@ -172,11 +186,16 @@ impl Store {
     pub(crate) async fn newest_run(&self, view: &ViewName, backfill: bool) -> Result<Option<OpenRun>, DatabaseError> {
         let failed = |error: sqlx::Error| self.failed(&error);
         let run = sqlx::query!(
-            "SELECT id, kind, reason, as_of, range_start, range_end, every, digest, outcome, shards, redis_process
-             FROM larder.materialization_runs
+            r#"SELECT id, kind, reason, as_of, range_start, range_end, every, digest, shards, redis_process,
+                    CASE WHEN cancel_requested AND outcome <> 'done' THEN 'cancelled' ELSE outcome END AS "outcome!",
+                    NOT EXISTS (
+                        SELECT FROM larder.run_shards s
+                        WHERE s.run = r.id AND s.updated_at > clock_timestamp() - interval '10 minutes'
+                    ) AS "is_idle!"
+             FROM larder.materialization_runs r
              WHERE project = $1 AND view = $2 AND (kind = 'backfill') = $3
              ORDER BY started_at DESC, id DESC
-             LIMIT 1",
+             LIMIT 1"#,
             self.project.as_str(),
             view.as_str(),
             backfill
@@ -226,6 +245,7 @@ impl Store {
             outcome: run.outcome,
             shards: run.shards.unsigned_abs(),
             redis_process: run.redis_process,
+            is_idle: run.is_idle,
             begun: begun.collect(),
         }))
     }

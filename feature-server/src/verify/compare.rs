@@ -40,6 +40,9 @@ pub struct Difference {
     pub features: Vec<FeatureDifference>,
     /// What Redis holds, if it cannot be read.
     pub unreadable: Option<String>,
+    /// Whether the next incremental run would leave it, for it is newer than what that run finds.
+    #[serde(skip)]
+    pub(super) stays: bool,
 }
 
 /// A feature that differs.
@@ -91,6 +94,7 @@ pub(super) fn compare(
     online: Online,
     source: Option<Recomputed>,
 ) -> Option<Difference> {
+    let mut stays = false;
     let (verdict, features, unreadable) = match (online, source) {
         (Online::Absent, None) => return None,
         (Online::Unreadable(problem), _) => (Verdict::Different, Vec::new(), Some(problem)),
@@ -106,6 +110,8 @@ pub(super) fn compare(
             let mut features = differing(view, &values, &source.values);
             if !view.is_aggregate() {
                 features.extend(differing_times(times, source.times));
+                let newer = (times.event, times.created) > (source.times.event, source.times.created);
+                stays = newer && !view.is_recomputed_whole();
             }
             if features.is_empty() {
                 return None;
@@ -119,6 +125,7 @@ pub(super) fn compare(
         as_of,
         features,
         unreadable,
+        stays,
     })
 }
 

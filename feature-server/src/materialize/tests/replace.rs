@@ -96,3 +96,30 @@ async fn it_is_as_of_now_only() {
     assert_eq!(ground.app.store().runs(None, 9).await.unwrap().len(), runs);
     assert_eq!(ground.values("newest", "UA", "12:10").await.as_deref(), Some("666.0"));
 }
+
+#[tokio::test]
+async fn what_was_forgotten_comes_back_as_it_is_and_not_as_it_was() {
+    let mut ground = Ground::arrivals().await;
+    ground.arrival("UA", "11:30", "11:30", "2").await;
+    ground.run("newest", Full, "12:00").await;
+    let keys = [("carrier".to_owned(), "UA".to_owned())];
+    let forgotten = ground.app.forget(&keys).await.unwrap();
+    let had: Vec<String> = forgotten
+        .views
+        .iter()
+        .map(|f| format!("{} {}", f.view, f.had_value))
+        .collect();
+    assert_eq!(had, ["ops false", "newest true"]);
+    assert_eq!(ground.values("newest", "UA", "12:00").await, None);
+    // A late row, older than the one that is still at the source.
+    ground.arrival("UA", "11:00", "12:05", "1").await;
+    ground.run("newest", crate::Mode::Incremental, "12:10").await;
+    assert_eq!(ground.values("newest", "UA", "12:10").await.as_deref(), Some("2.0"));
+    let unknown = ground
+        .app
+        .forget(&[("carier".to_owned(), "UA".to_owned())])
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(unknown.contains("there are: carrier=…"), "{unknown}");
+}

@@ -89,10 +89,11 @@ impl Verification {
             Verdict::Stale => self.stale += 1,
         }
         // What is wrong is told before what is only not yet right.
-        if difference.verdict != Verdict::Stale && self.differences.len() == SHOWN {
-            if let Some(at) = self.differences.iter().position(|d| d.verdict == Verdict::Stale) {
-                self.differences.remove(at);
-            }
+        if difference.verdict != Verdict::Stale
+            && self.differences.len() == SHOWN
+            && let Some(at) = self.differences.iter().position(|d| d.verdict == Verdict::Stale)
+        {
+            self.differences.remove(at);
         }
         if self.differences.len() < SHOWN {
             self.differences.push(difference);

@@ -61,7 +61,8 @@ fn all(view: &View, columns: &Columns, as_of: Timestamp, of: &[String]) -> Strin
         return aggregates::per_entity(view, columns, as_of, of);
     }
     let happened = changed::conditions(view, as_of, Scope::All);
-    let conditions = [&[keys::present(view)], happened.as_slice(), of].concat();
+    let mut conditions = [&[keys::present(view)], happened.as_slice(), of].concat();
+    conditions.extend(rows::of_newest_event(view, &conditions));
     rows::newest_per_entity(view, columns, &conditions)
 }
 

@@ -14,6 +14,7 @@ use super::position::Position;
 use super::run::{Run, SharedReached, Work};
 use super::{Asked, Mode, RunError, Task};
 use crate::app::App;
+use crate::source::{self, Columns};
 use crate::store::{Begun, Finished, Joined, Kind, OpenRun, Reached, Whose};
 
 /// What there is to do.
@@ -45,18 +46,20 @@ impl App {
         asked: &Asked,
         lock: &mut Lock<'_>,
     ) -> Result<Beginning<'a>, RunError> {
-        let mut source = self.source_url().connect().await?;
+        let connection = self.source_url().connect().await?;
         let now = self.now().await?;
         if let Some(as_of) = asked.as_of.filter(|&as_of| as_of > now) {
             return Err(RunError::Future { as_of, now });
         }
+        // Before anything is written, be it only that a run begins.
+        let mut source = Source::of(view, connection).await?;
         let newest = self.store().newest_run(&view.name, asked.is_backfill()).await?;
         match choose(view, asked, newest.as_ref()) {
             Choice::Already(run) => return Ok(already(run)),
             Choice::GoOn(run) if self.record_finished(view, run).await? => return Ok(already(run)),
             Choice::GoOn(run) => {
                 if let Some(run) = self.go_on(view, asked, run, (lock, &mut source)).await? {
-                    return Ok(Beginning::Work(Box::new(run), source));
+                    return Ok(Beginning::Work(Box::new(run), source.connection));
                 }
             }
             Choice::New => {}
@@ -65,7 +68,7 @@ impl App {
             return Err(lock.busy().await?);
         }
         let run = self.begin_new(view, asked, now, (lock, &mut source)).await?;
-        Ok(Beginning::Work(Box::new(run), source))
+        Ok(Beginning::Work(Box::new(run), source.connection))
     }
 
     async fn begin_new<'a>(
@@ -73,11 +76,11 @@ impl App {
         view: &'a View,
         asked: &Asked,
         now: Timestamp,
-        (lock, source): (&mut Lock<'_>, &mut PgConnection),
+        (lock, source): (&mut Lock<'_>, &mut Source),
     ) -> Result<Run<'a>, RunError> {
         let as_of = asked.as_of.unwrap_or(now);
         let work = self.work(view, asked.task, as_of).await?;
-        let watermark = self.watermark(view, &work, as_of, source).await?;
+        let watermark = self.watermark(view, &work, as_of, &mut source.connection).await?;
         let whose = Whose {
             run: Uuid::now_v7(),
             shard: asked.shard,
@@ -107,6 +110,7 @@ impl App {
             view,
             whose,
             as_of,
+            columns: source.columns.clone(),
             work,
             redis,
             reached: SharedReached::from(Reached::default()),
@@ -119,7 +123,7 @@ impl App {
         view: &'a View,
         asked: &Asked,
         open: &OpenRun,
-        (lock, source): (&mut Lock<'_>, &mut PgConnection),
+        (lock, source): (&mut Lock<'_>, &mut Source),
     ) -> Result<Option<Run<'a>>, RunError> {
         let task = match open.kind {
             Kind::Backfill => asked.task,
@@ -143,7 +147,7 @@ impl App {
             tracing::info!(view = %view.name, run = %open.id, "cannot go on: Redis may have lost what it wrote");
             return Ok(None);
         };
-        let watermark = self.watermark(view, &work, open.as_of, source).await?;
+        let watermark = self.watermark(view, &work, open.as_of, &mut source.connection).await?;
         let joined = Joined { whose, watermark };
         self.store().join(&mut lock.connection, joined).await?;
         let reached = open.shard(asked.shard).map(|shard| shard.reached.clone());
@@ -152,6 +156,7 @@ impl App {
             view,
             whose,
             as_of: open.as_of,
+            columns: source.columns.clone(),
             work,
             redis,
             reached: SharedReached::from(reached.unwrap_or_default()),
@@ -255,6 +260,26 @@ impl App {
                 let begun = self.writer().server().await?;
                 Ok((begun.server() == process).then_some(begun))
             }
+        }
+    }
+}
+
+/// A view's source, whose columns fit the view.
+struct Source {
+    connection: PgConnection,
+    columns: Columns,
+}
+
+impl Source {
+    async fn of(view: &View, mut connection: PgConnection) -> Result<Self, RunError> {
+        let columns = source::columns_of(&mut connection, &view.source)
+            .await
+            .map_err(|error| RunError::Columns(vec![error.into()]))?;
+        let problems = source::check_view(view, &columns);
+        if problems.is_empty() {
+            Ok(Self { connection, columns })
+        } else {
+            Err(RunError::Columns(problems))
         }
     }
 }

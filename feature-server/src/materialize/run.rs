@@ -25,6 +25,7 @@ pub(super) struct Run<'a> {
     pub(super) view: &'a View,
     pub(super) whose: Whose,
     pub(super) as_of: Timestamp,
+    pub(super) columns: Columns,
     pub(super) work: Work,
     /// What must still be so when the marker is set.
     pub(super) redis: RunBegun,
@@ -98,20 +99,19 @@ impl Run<'_> {
         lock: &mut Lock<'_>,
         progress: &Progress,
     ) -> Result<RunOutcome, RunError> {
-        let columns = self.columns(&mut source).await?;
         match &self.work {
             Work::Values(plan, _) => {
                 let scope = match plan {
                     Plan::Full { .. } => Scope::All,
                     Plan::Incremental { since, .. } => Scope::Changed(*since),
                 };
-                self.values(&columns, scope, (&mut source, lock), progress).await?;
+                self.values(scope, (&mut source, lock), progress).await?;
             }
             Work::Backfill(range, _) => {
                 let done = self.reached.now().step;
                 for (after, until) in range.steps().filter(|(_, until)| Some(*until) > done) {
                     let scope = Scope::Within { after, until };
-                    self.values(&columns, scope, (&mut source, lock), progress).await?;
+                    self.values(scope, (&mut source, lock), progress).await?;
                     let mut reached = self.reached.lock();
                     reached.step = Some(until);
                     reached.checkpoint.clear();
@@ -140,22 +140,9 @@ impl Run<'_> {
         Ok(RunOutcome::Done)
     }
 
-    async fn columns(&self, source: &mut PgConnection) -> Result<Columns, RunError> {
-        let columns = source::columns_of(source, &self.view.source)
-            .await
-            .map_err(|e| RunError::Columns(vec![e.into()]))?;
-        let problems = source::check_view(self.view, &columns);
-        if problems.is_empty() {
-            Ok(columns)
-        } else {
-            Err(RunError::Columns(problems))
-        }
-    }
-
     /// Computes and writes the values in `scope` that are not written yet.
     async fn values(
         &self,
-        columns: &Columns,
         scope: Scope,
         (source, lock): (&mut PgConnection, &mut Lock<'_>),
         progress: &Progress,
@@ -169,7 +156,7 @@ impl Run<'_> {
                 after: &after,
             },
         };
-        let select = source::values_query(self.view, columns, &wanted);
+        let select = source::values_query(self.view, &self.columns, &wanted);
         self.copy(source, &select, lock, progress).await
     }
 

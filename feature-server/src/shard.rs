@@ -13,7 +13,7 @@ pub struct Shard {
 
 /// A text that names no shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no shard: write I/N, the first of four as 1/4 and the last as 4/4")]
+#[error("`{0}` is no shard: write I/N, the first of four as 1/4 and the last as 4/4, of at most 1024")]
 pub struct InvalidShard(String);
 
 impl Shard {
@@ -23,10 +23,13 @@ impl Shard {
         of: NonZeroU32::MIN,
     };
 
+    /// More processes do not share a run.
+    pub const MOST: u32 = 1_024;
+
     /// The shard of this number, from 1, of so many; `None` if there is no such shard.
     pub fn new(index: u32, of: u32) -> Option<Self> {
         let (index, of) = (NonZeroU32::new(index)?, NonZeroU32::new(of)?);
-        (index <= of).then_some(Self { index: index.get(), of })
+        (index <= of && of.get() <= Self::MOST).then_some(Self { index: index.get(), of })
     }
 
     /// Which one it is, from 1.
@@ -72,7 +75,7 @@ mod tests {
             assert_eq!(text.parse::<Shard>().unwrap().to_string(), text);
         }
         assert_eq!("1/1".parse(), Ok(Shard::WHOLE));
-        for bad in ["", "1", "0/4", "5/4", "1/0", "-1/4", "1/4/2", "a/b"] {
+        for bad in ["", "1", "0/4", "5/4", "1/0", "-1/4", "1/1025", "1/4/2", "a/b"] {
             assert!(bad.parse::<Shard>().is_err(), "{bad}");
         }
     }

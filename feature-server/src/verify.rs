@@ -130,6 +130,7 @@ impl App {
     /// See [`VerifyError`]. What differs is no error.
     pub async fn verify(&self, view: &str, sample: usize, progress: &Progress) -> Result<Verification, VerifyError> {
         let view = self.view(view)?;
+        self.store().check_schema().await?;
         let marker = self.vouched(view).await?;
         let record = self.store().view(&view.name).await?;
         let record = record.ok_or_else(|| VerifyError::NotMaterialized(view.name.clone()))?;

@@ -64,7 +64,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         Progress::of_steps(&arguments.view)
     };
     let ended = match app.backfill(&arguments.view, &backfill, &progress).await {
-        Err(error @ RunError::Range(_)) => return Ok(wrong_usage(&error)),
+        Err(error @ (RunError::Range(_) | RunError::Future { .. })) => return Ok(wrong_usage(&error)),
         ended => ended,
     };
     let mut runs = Runs::default();

@@ -11,6 +11,7 @@ use crate::store::Cancelled;
 #[derive(Args)]
 pub(super) struct Run {
     /// The run's id, as `status --json` and `/v1/runs` show it
+    #[arg(value_parser = run_id)]
     run: Uuid,
 }
 
@@ -18,6 +19,13 @@ pub(super) struct Run {
 pub(super) struct View {
     /// The view
     view: String,
+}
+
+fn run_id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| {
+        "a run's id looks like 01a20ee1-e90d-73de-9320-00c4f185cd25; `feature-server status --json` shows each view's last one"
+            .to_owned()
+    })
 }
 
 pub(super) async fn cancel(places: &Places, Run { run }: &Run) -> anyhow::Result<ExitCode> {

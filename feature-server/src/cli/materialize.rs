@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use super::runs::{Runs, Sharing};
 use super::time::When;
 use super::{Places, wrong_usage};
-use crate::materialize::{Mode, RunRequest};
+use crate::materialize::{Mode, RunError, RunRequest};
 use crate::progress::Progress;
 
 #[derive(Args)]
@@ -47,16 +47,24 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     }
     app.reach_store().await?;
     app.reach_source().await?;
+    let as_of = match arguments.as_of {
+        Some(when) => {
+            let now = app.now().await?;
+            let as_of = when.resolve(now);
+            if as_of > now {
+                return Ok(wrong_usage(&RunError::Future { as_of, now }));
+            }
+            Some(as_of)
+        }
+        None => None,
+    };
     let request = RunRequest {
         mode: match (arguments.incremental, arguments.replace) {
             (_, true) => Mode::Replace,
             (true, false) => Mode::Incremental,
             (false, false) => Mode::Full,
         },
-        as_of: match arguments.as_of {
-            Some(when) => Some(when.resolve(app.now().await?)),
-            None => None,
-        },
+        as_of,
         shard: arguments.sharing.shard(),
         resume: arguments.sharing.resume,
     };

@@ -68,7 +68,12 @@ impl Backfill {
                 "a backfill from {start} to {end} covers nothing: it must end after it starts"
             )));
         }
-        if every == Span::ZERO || range.count() > MOST_STEPS {
+        if every == Span::ZERO {
+            return Err(RunError::Range(
+                "a step of no length would never end: it must be longer than 0".into(),
+            ));
+        }
+        if range.count() > MOST_STEPS {
             return Err(RunError::Range(format!(
                 "steps of {every} from {start} to {end} are too many: at most {MOST_STEPS}, so take longer ones"
             )));
@@ -90,11 +95,14 @@ impl App {
         progress: &Progress,
     ) -> Result<Vec<RunSummary>, RunError> {
         let view = self.view(view)?;
-        let range = backfill.range()?;
         let now = self.now().await?;
-        if range.end > now {
-            return Err(RunError::Future { as_of: range.end, now });
+        if backfill.end > now {
+            return Err(RunError::Future {
+                as_of: backfill.end,
+                now,
+            });
         }
+        let range = backfill.range()?;
         let done = if view.is_aggregate() {
             self.backfill_aggregates(view, backfill, range, progress).await
         } else {

@@ -1,5 +1,6 @@
 //! The `larder` schema: runs, views and what was forgotten. The only place that reads or writes it.
 
+mod history;
 mod records;
 mod runs;
 mod views;

@@ -1,4 +1,5 @@
-//! The source's side of a verification, all in one snapshot of it.
+//! The source's side of a verification. Each question sees the source as it is then: what has come in between is found to be
+//! looked at again by the next run.
 
 use feature_defs::definitions::View;
 use feature_defs::key::{EntityKey, KeyType, KeyValue};
@@ -31,7 +32,7 @@ pub(super) struct Recomputed {
     pub(super) values: Vec<Option<Value>>,
 }
 
-/// A snapshot of a view's source.
+/// A view's source.
 pub(super) struct Recompute<'a> {
     view: &'a View,
     since: Since,

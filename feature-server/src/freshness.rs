@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::database::DatabaseError;
-use crate::store::{RunRecord, ViewRecord};
+use crate::store::{Kind, RunRecord, ViewRecord};
 
 /// How fresh a view is. Nothing is known of one that has never finished a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -108,6 +108,12 @@ fn problem(
     match run.outcome.as_str() {
         "failed" => return Some(format!("the last run failed: {reason}")),
         "cancelled" => return Some(format!("the last run was cancelled: {}", run.id)),
+        "interrupted" if run.kind == Kind::Backfill.name() => {
+            return Some(
+                "the last backfill's process ended before it did: the same command with --resume goes on with it"
+                    .into(),
+            );
+        }
         "interrupted" => {
             return Some("the last run's process ended before it did: `materialize --resume` goes on with it".into());
         }

@@ -89,7 +89,7 @@ struct Worker {
 /// How a run of a schedule ended.
 enum Outcome {
     Done,
-    /// Another run of the view is under way.
+    /// Another run of the view is under way, or somebody has ended this one.
     Busy,
     /// Somebody has stopped the schedule.
     Paused,
@@ -159,6 +159,10 @@ impl Worker {
             Ok(_) => Outcome::Done,
             Err(error @ RunError::Busy { .. }) => {
                 tracing::info!(%view, "skipped: {error}");
+                Outcome::Busy
+            }
+            Err(error @ RunError::Cancelled(_)) => {
+                tracing::warn!(%view, "{error}");
                 Outcome::Busy
             }
             Err(error) => {

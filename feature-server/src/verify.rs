@@ -181,12 +181,18 @@ impl App {
         recompute: &mut Recompute<'_>,
     ) -> Result<BTreeMap<EntityKey, Vec<KeyValue>>, VerifyError> {
         let random = Uuid::new_v4().as_u64_pair().0;
+        let online = self.online().sample_keys(view, sample, random).await?.entities;
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        if known <= sample {
+            // All of both: what is missing online is in the source only, what is extra online only.
+            let found = recompute.sample(marker.as_of, (1, random)).await?;
+            return Ok(found.into_iter().chain(online).collect());
+        }
         let half = sample.div_ceil(2);
-        let one_in = known / u64::try_from(half).unwrap_or(u64::MAX).max(1);
-        let found = recompute.sample(marker.as_of, (one_in.max(1), random)).await?;
+        let one_in = u64::try_from(known / half).unwrap_or(u64::MAX);
+        let found = recompute.sample(marker.as_of, (one_in, random)).await?;
         let mut sampled: BTreeMap<_, _> = spread(found, half, random).into_iter().collect();
-        let online = self.online().sample_keys(view, sample, random).await?;
-        for (entity, keys) in online.entities {
+        for (entity, keys) in online {
             if sampled.len() >= sample {
                 break;
             }

@@ -10,7 +10,7 @@ use crate::reader::Place;
 pub enum FileError {
     #[error("{file}: a file's name ends in .csv or .parquet, which says what is in it")]
     Extension { file: String },
-    #[error("{file} cannot be opened: {source}")]
+    #[error("{file} cannot be opened")]
     Open { file: String, source: std::io::Error },
     #[error(
         "{file} is not a Parquet file, or was not written to its end ({reason}): write it again, or name it .csv if that is what it is"

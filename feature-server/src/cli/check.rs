@@ -38,19 +38,19 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         print_json(&json!({"definitions": summary, "database": found}))?;
     } else {
         for problem in &found.problems {
-            println!("problem: {problem}");
+            outln!("problem: {problem}");
         }
         if !found.missing_indexes.is_empty() {
-            println!("missing indexes; these statements add them:");
+            outln!("missing indexes; these statements add them:");
         }
         for statement in &found.missing_indexes {
-            println!("  {statement}");
+            outln!("  {statement}");
         }
         for note in &found.notes {
-            println!("note: {note}");
+            outln!("note: {note}");
         }
         if found.problems.is_empty() {
-            println!("the database fits the definitions");
+            outln!("the database fits the definitions");
         }
     }
     Ok(if found.problems.is_empty() {
@@ -61,7 +61,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
 }
 
 fn print_summary(definitions: &Definitions) {
-    println!("project {}", definitions.project);
+    outln!("project {}", definitions.project);
     for view in &definitions.views {
         let kind = if view.is_aggregate() {
             "aggregate view"
@@ -74,7 +74,7 @@ fn print_summary(definitions: &Definitions) {
         let ttl = view
             .ttl
             .map_or_else(|| "no ttl".to_owned(), |span| format!("ttl {span}"));
-        println!(
+        outln!(
             "{kind} {} of {}: {} features, {ttl}, {schedule}",
             view.name,
             view.entity.name,
@@ -82,7 +82,7 @@ fn print_summary(definitions: &Definitions) {
         );
     }
     for service in &definitions.services {
-        println!(
+        outln!(
             "feature service {}: {} inputs from {} views",
             service.name,
             service.inputs.len(),

@@ -33,9 +33,9 @@ pub(super) async fn cancel(places: &Places, Run { run }: &Run) -> anyhow::Result
     app.reach_store().await?;
     app.store().check_schema().await?;
     match app.store().cancel(*run).await? {
-        Cancelled::Asked => println!("run {run} is told to stop, which it does within seconds"),
-        Cancelled::Done => println!("run {run} is cancelled: no process was working on it"),
-        Cancelled::Over => println!("run {run} is over already"),
+        Cancelled::Asked => outln!("run {run} is told to stop, which it does within seconds"),
+        Cancelled::Done => outln!("run {run} is cancelled: no process was working on it"),
+        Cancelled::Over => outln!("run {run} is over already"),
         Cancelled::Unknown => {
             return Ok(wrong_usage(&format_args!(
                 "there is no run {run} in project {}; `status --json` shows each view's last one",
@@ -59,7 +59,7 @@ pub(super) async fn pause(places: &Places, View { view }: &View) -> anyhow::Resu
     } else {
         "was paused already"
     };
-    println!("{} {told}", view.name);
+    outln!("{} {told}", view.name);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,6 +76,6 @@ pub(super) async fn unpause(places: &Places, View { view }: &View) -> anyhow::Re
     } else {
         "was not paused"
     };
-    println!("{} {told}", view.name);
+    outln!("{} {told}", view.name);
     Ok(ExitCode::SUCCESS)
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     app.reach_store().await?;
     match app.forget(&arguments.keys).await {
         Ok(forgotten) if arguments.json => print_json(&forgotten)?,
-        Ok(forgotten) => print!("{}", text(&forgotten)),
+        Ok(forgotten) => out!("{}", text(&forgotten)),
         Err(error @ ForgetError::Entity(_)) => return Ok(wrong_usage(&error)),
         Err(error) => return Err(error.into()),
     }
@@ -37,7 +37,7 @@ fn text(forgotten: &Forgotten) -> String {
         let told = if view.had_value { "removed" } else { "had nothing" };
         text.push_str(&format!("{} {}: {told}\n", forgotten.entity, view.view));
     }
-    text.push_str("recorded. The values return with the next run if the source still has the entity's rows\n");
+    text.push_str("recorded. If the source still has the entity's rows, its values return with the next full run, or when its rows change, and `verify` calls them missing until then\n");
     if !forgotten.part_of.is_empty() {
         let views: Vec<String> = forgotten.part_of.iter().map(ToString::to_string).collect();
         text.push_str(&format!(

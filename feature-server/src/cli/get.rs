@@ -36,7 +36,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
             if arguments.json {
                 print_json(&features)?
             } else {
-                print!("{}", text(&features))
+                out!("{}", text(&features))
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -42,7 +42,7 @@ pub(super) async fn run(places: &Places, arguments: Arguments) -> anyhow::Result
     };
     match init(source, &places.features, &arguments.table, &options).await {
         Ok(summary) => {
-            print!("{}", text(&summary, &places.features));
+            out!("{}", text(&summary, &places.features));
             Ok(ExitCode::SUCCESS)
         }
         Err(error) if error.is_wrong_usage() => Ok(wrong_usage(&error)),

@@ -8,6 +8,6 @@ use crate::store;
 pub(super) async fn run(places: &Places) -> anyhow::Result<ExitCode> {
     let settings = places.settings()?;
     store::migrate(&settings.database).await?;
-    println!("the `larder` schema of {} is up to date", settings.database);
+    outln!("the `larder` schema of {} is up to date", settings.database);
     Ok(ExitCode::SUCCESS)
 }

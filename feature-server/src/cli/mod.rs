@@ -1,5 +1,19 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+/// Prints to standard output. Whoever reads it may have gone, as `head` does, which is no failure.
+macro_rules! out {
+    ($($arg:tt)*) => {
+        $crate::cli::put(format_args!($($arg)*))
+    };
+}
+
+/// The same, and ends the line.
+macro_rules! outln {
+    ($($arg:tt)*) => {
+        out!("{}\n", format_args!($($arg)*))
+    };
+}
+
 mod backfill;
 mod check;
 mod control;
@@ -184,8 +198,15 @@ fn wrong_usage(message: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// What the macro `out` does.
+fn put(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // Nobody is left to be told.
+    let _unread = std::io::stdout().write_fmt(text);
+}
+
 /// Prints JSON for programs.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    outln!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Runs {
         if json {
             print_json(&self.done)?
         } else {
-            print!("{}", text(&self.done))
+            out!("{}", text(&self.done))
         }
         Ok(if self.failed {
             ExitCode::FAILURE

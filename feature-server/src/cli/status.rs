@@ -24,7 +24,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     if arguments.json {
         print_json(&statuses)?
     } else {
-        print!("{}", text(&statuses))
+        out!("{}", text(&statuses))
     }
     Ok(ExitCode::SUCCESS)
 }

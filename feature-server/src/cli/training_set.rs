@@ -40,16 +40,28 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         labels => labels?,
     };
     if arguments.explain {
-        print!("{}", app.explain_training_set(&arguments.service, labels).await?);
+        out!("{}", app.explain_training_set(&arguments.service, labels).await?);
         return Ok(ExitCode::SUCCESS);
     }
     let Some(out) = &arguments.out else {
         return Ok(wrong_usage(&"where to? Say --out <FILE>, or only --explain"));
     };
+    if is_same_file(out, &arguments.entities) {
+        let message = format!(
+            "--out and --entities are both {}: the labels would be lost",
+            out.display()
+        );
+        return Ok(wrong_usage(&message));
+    }
     match Format::of(out) {
         Ok(format) => write(&app, &arguments.service, labels, (out, format)).await,
         Err(error) => Ok(wrong_usage(&error)),
     }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    matches!((real(one), real(other)), (Some(one), Some(other)) if one == other)
 }
 
 /// Writes the training set, under another name until it is whole: one that broke off must not look like one.
@@ -72,7 +84,7 @@ async fn write(
         Ok(summary) => {
             std::fs::rename(&unfinished, out).with_context(|| format!("{} cannot be written", out.display()))?;
             let place = out.display();
-            println!("{} rows, {} columns: {place}", summary.rows, summary.columns);
+            outln!("{} rows, {} columns: {place}", summary.rows, summary.columns);
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {

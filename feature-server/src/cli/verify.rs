@@ -63,7 +63,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     } else {
         verifications
             .iter()
-            .for_each(|verification| print!("{}", text(verification)));
+            .for_each(|verification| out!("{}", text(verification)));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

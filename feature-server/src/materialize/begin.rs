@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::backfill::Range;
-use super::lock::Lock;
+use super::lock::{Lock, Taken};
 use super::plan::{Before, Plan, plan};
 use super::position::Position;
 use super::run::{Run, SharedReached, Work};
@@ -65,7 +65,7 @@ impl App {
             Choice::New => {}
         }
         if !asked.shard.is_whole() && lock.has_company().await? {
-            return Err(lock.busy().await?);
+            return Err(lock.busy(Taken::View).await?);
         }
         let run = self.begin_new(view, asked, now, (lock, &mut source)).await?;
         Ok(Beginning::Work(Box::new(run), source.connection))

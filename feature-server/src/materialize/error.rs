@@ -30,7 +30,7 @@ pub enum RunError {
     )]
     Future { as_of: Timestamp, now: Timestamp },
     #[error(
-        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer: give no moment, or that one or a later one; if the source's clock was ahead when that run began, wait until it has passed"
+        "view {view} has values as of {latest} already; a run as of {as_of}, before that, could write nothing that is newer, and only the newest is visible online: compute a later moment, or now; if the source's clock was ahead when that run began, wait until it has passed"
     )]
     Earlier {
         view: ViewName,
@@ -63,7 +63,7 @@ pub enum RunError {
         "view {view}: the other shards of run {run} have ended without finishing it ({outcome}), and no step can begin before: start all shards again with --resume"
     )]
     ShardsEnded { view: ViewName, run: Uuid, outcome: String },
-    #[error("run {0} was cancelled; `--resume` starts a new one")]
+    #[error("run {0} was cancelled; a schedule begins another one at its next interval, unless the view is paused")]
     Cancelled(Uuid),
     #[error(
         "view {view}: the values about to be written are not what the definition expects, and the run has stopped before it wrote them: {findings}; correct the source, or the definition's `expect`"

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 use super::RunError;
 use crate::database::DatabaseError;
 use crate::shard::Shard;
-use crate::store::{Reached, Store, Whose};
+use crate::store::{Reached, ShardRecord, Store, Whose};
 
 /// How long the connection that holds the locks may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -23,6 +23,15 @@ pub(crate) struct Lock<'a> {
     view: &'a View,
     shard: Shard,
     pub(super) connection: PgConnection,
+}
+
+/// What another process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The view's lock, alone or together with others.
+    View,
+    /// The lock of the same shard.
+    Shard,
 }
 
 impl<'a> Lock<'a> {
@@ -39,14 +48,21 @@ impl<'a> Lock<'a> {
             connection,
         };
         let name = view.name.as_str();
-        let taken = if shard.is_whole() {
-            lock.try_alone(store.view_lock(name)).await?
-        } else {
+        if !shard.is_whole() {
             // First, so that whoever else holds the view's lock has decided which run it works on.
             lock.take_turn().await?;
-            lock.try_together(store.view_lock(name)).await? && lock.try_alone(store.shard_lock(name, shard)).await?
+        }
+        let is_ours = match shard.is_whole() {
+            true => lock.try_alone(store.view_lock(name)).await?,
+            false => lock.try_together(store.view_lock(name)).await?,
         };
-        if taken { Ok(lock) } else { Err(lock.busy().await?) }
+        if !is_ours {
+            return Err(lock.busy(Taken::View).await?);
+        }
+        if !shard.is_whole() && !lock.try_alone(store.shard_lock(name, shard)).await? {
+            return Err(lock.busy(Taken::Shard).await?);
+        }
+        Ok(lock)
     }
 
     async fn try_alone(&mut self, name: String) -> Result<bool, DatabaseError> {
@@ -115,12 +131,24 @@ impl<'a> Lock<'a> {
     }
 
     /// The error that says who is at work.
-    pub(super) async fn busy(&self) -> Result<RunError, DatabaseError> {
+    pub(super) async fn busy(&mut self, taken: Taken) -> Result<RunError, DatabaseError> {
         let name = self.view.name.as_str();
+        let ours: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(|error| self.store.url().error(&error))?;
         let runs = self.store.runs(Some(name), 5).await?;
-        let holders = self.store.lock_holders(&self.store.view_lock(name)).await?;
+        let lock = match taken {
+            Taken::View => self.store.view_lock(name),
+            Taken::Shard => self.store.shard_lock(name, self.shard),
+        };
+        let is_in_the_way = |process: &&ShardRecord| {
+            let is_ours = process.shard.unsigned_abs() == self.shard.index();
+            process.outcome == "running" && (taken == Taken::View || is_ours)
+        };
+        let holders = self.store.lock_holders(&lock).await?;
         let at_work = runs.iter().find_map(|run| {
-            let process = run.processes.iter().find(|process| process.outcome == "running")?;
+            let process = run.processes.iter().find(is_in_the_way)?;
             let since = process.started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
             let shard = if run.shards > 1 {
                 format!("shard {}/{} of ", process.shard, run.shards)
@@ -132,9 +160,12 @@ impl<'a> Lock<'a> {
                 run.id, process.pid, process.host
             ))
         });
-        let remedy = holders.first().map_or_else(String::new, |backend| {
-            format!("; if its process hangs or cannot be reached: SELECT pg_terminate_backend({backend})")
-        });
+        let remedy = holders
+            .iter()
+            .find(|&&backend| backend != ours)
+            .map_or_else(String::new, |backend| {
+                format!("; if its process hangs or cannot be reached: SELECT pg_terminate_backend({backend})")
+            });
         Ok(RunError::Busy {
             view: self.view.name.clone(),
             holder: at_work.unwrap_or_else(|| "a process that is just starting or ending a run".to_owned()),

@@ -156,4 +156,7 @@ async fn a_sample_is_no_larger_than_asked_for() {
     assert_eq!(some.matched, some.entities);
     let all = app.verify("newest", 10_000, &Progress::hidden()).await.unwrap();
     assert_eq!((all.entities, all.matched), (3_000, 3_000));
+    tamper(&ground, "newest", "c17", None).await;
+    let all = app.verify("newest", 3_000, &Progress::hidden()).await.unwrap();
+    assert_eq!((all.entities, all.missing), (3_000, 1), "all are compared");
 }

@@ -299,7 +299,7 @@ async fn wrong_commands_definitions_and_places_are_refused_and_change_nothing() 
     shell.refuses(
         "feature-server materialize --as-of 2099-01-01T00:00:00Z",
         &[],
-        1,
+        2,
         &["2099"],
     );
     shell.refuses("feature-server get fraud customer=7", &[], 2, &["customer_id"]);

@@ -56,6 +56,11 @@ impl Ground {
         let database: DatabaseUrl = url.parse().unwrap();
         migrate(&database).await.unwrap();
         let mut source = PgConnection::connect(&url).await.unwrap();
+        // A user called `larder` would make them in the schema of that name, which is there by now.
+        sqlx::raw_sql("SET search_path = public")
+            .execute(&mut source)
+            .await
+            .unwrap();
         sqlx::raw_sql(AssertSqlSafe(tables.to_owned()))
             .execute(&mut source)
             .await

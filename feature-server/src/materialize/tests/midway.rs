@@ -30,11 +30,9 @@ impl Way {
     pub(super) async fn open_for(bytes: usize, redis: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (host, database) = redis
-            .strip_prefix("redis://")
-            .unwrap()
-            .split_once('/')
-            .unwrap_or((redis.strip_prefix("redis://").unwrap(), ""));
+        let place = redis.strip_prefix("redis://").unwrap();
+        let (server, database) = place.split_once('/').unwrap_or((place, ""));
+        let (user, host) = server.rsplit_once('@').unwrap_or(("", server));
         let host = host.to_owned();
         let bytes = Arc::new(Semaphore::new(bytes));
         let left = Arc::clone(&bytes);
@@ -44,7 +42,7 @@ impl Way {
             }
         });
         Self {
-            url: format!("redis://127.0.0.1:{port}/{database}"),
+            url: format!("redis://{user}@127.0.0.1:{port}/{database}"),
             bytes,
         }
     }

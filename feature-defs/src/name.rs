@@ -84,6 +84,8 @@ names! {
     EntityName,
     /// A Postgres table or query with an event timestamp.
     SourceName,
+    /// A database that sources are read from, other than the usual one.
+    DatabaseName,
     /// A feature view, or the alias a service joins one under.
     ViewName,
     /// A stored, request or derived feature; also a join key, which a request carries the same way.

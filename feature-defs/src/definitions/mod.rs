@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::codec::{Field, Schema};
 use crate::expression::Expression;
 use crate::key::{EntityKey, KeyType, KeyValue};
-use crate::name::{EntityName, FeatureName, ProjectName, ServiceName, SourceName, ViewName};
+use crate::name::{DatabaseName, EntityName, FeatureName, ProjectName, ServiceName, SourceName, ViewName};
 use crate::time::Span;
 use crate::value::{Value, ValueType};
 
@@ -71,6 +71,8 @@ pub struct JoinKey {
 pub struct Source {
     /// Its name.
     pub name: SourceName,
+    /// The database it is in; `None`: the one that all sources are in that do not say.
+    pub database: Option<DatabaseName>,
     /// What is read.
     pub relation: Relation,
     /// The `timestamptz` column that says when a row was true in the world.
@@ -87,6 +89,9 @@ pub struct Source {
     /// How far behind the watermark to look again: in created time where there is such a column (`overlap`, default 5
     /// minutes, because rows become visible after they are stamped), else in event time (`lateness`, default none).
     pub look_back: Span,
+    /// The table that pushed rows are appended to, as `table` or `schema.table` of the same database; `None`: nothing can be
+    /// pushed. What is appended there must show in `relation`.
+    pub push_to: Option<String>,
 }
 
 /// What a source reads.
@@ -122,6 +127,8 @@ pub struct View {
     pub ttl: Option<Span>,
     /// How often it is materialized; `None`: by command only.
     pub schedule: Option<Span>,
+    /// What its owner promises: that neither the source has been read longer ago than this, nor its newest row is older.
+    pub fresh_for: Option<Span>,
     /// What is computed.
     pub kind: ViewKind,
     /// The features, in the order they are stored in.
@@ -147,7 +154,7 @@ impl View {
         self.is_aggregate() || !self.source.key.is_empty()
     }
 
-    /// What changes when the meaning of stored values does: source, keys, features. Not the prose, ttl or schedule.
+    /// What changes when the meaning of stored values does: source, keys, features. Not the prose, ttl, schedule or promise.
     /// Sixteen hexadecimal digits.
     pub fn digest(&self) -> String {
         let mut hash = Xxh3::new();
@@ -165,6 +172,10 @@ impl View {
             &self.kind,
         );
         hash.update(format!("{meaning:?}").as_bytes());
+        // Only where it is said: digests of before there were several databases stay what they are.
+        if let Some(database) = &source.database {
+            hash.update(format!("{database:?}").as_bytes());
+        }
         hash.update(format!("{:?}", self.fields()).as_bytes());
         format!("{:016x}", hash.digest())
     }

@@ -215,12 +215,14 @@ fn view(name: &str, kind: ViewKind, features: &[(&str, ValueType)]) -> View {
     };
     let source = Source {
         name: "arrivals".parse().unwrap(),
+        database: None,
         relation: Relation::Table("arrivals".into()),
         event_timestamp: "at".into(),
         created_timestamp: None,
         key: Vec::new(),
         deleted: None,
         look_back: Span::ZERO,
+        push_to: None,
     };
     View {
         name: name.parse().unwrap(),
@@ -231,6 +233,7 @@ fn view(name: &str, kind: ViewKind, features: &[(&str, ValueType)]) -> View {
         key_columns: vec!["carrier".into()],
         ttl: Some(Span::from_secs(10)),
         schedule: None,
+        fresh_for: None,
         expectations: Vec::new(),
         kind,
         schema: Schema::new(fields(features)),

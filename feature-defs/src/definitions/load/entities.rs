@@ -42,6 +42,10 @@ pub(super) fn entity(table: &mut Table<'_>, name: Option<Text<'_>>) -> Option<Ar
 /// Reads a source and the query it names, which lies in `dir`.
 pub(super) fn source(table: &mut Table<'_>, name: Option<Text<'_>>, dir: &Path) -> Option<Arc<Source>> {
     let name = name.and_then(Text::name);
+    let database = table.optional_text("database").and_then(|text| match text {
+        None => Some(None),
+        Some(text) => text.name().map(Some),
+    });
     let relation = match (table.optional("table"), table.optional("sql")) {
         (Some(table), None) => table.text().and_then(table_name).map(Relation::Table),
         (None, Some(sql)) => sql.text().and_then(|file| query(file, dir)),
@@ -75,15 +79,21 @@ pub(super) fn source(table: &mut Table<'_>, name: Option<Text<'_>>, dir: &Path) 
         Some(text) => text.column().map(Some),
     });
     let (overlap, lateness) = (table.optional("overlap"), table.optional("lateness"));
+    let push_to = table.optional_text("push_to").and_then(|text| match text {
+        None => Some(None),
+        Some(text) => table_name(text).map(Some),
+    });
     let look_back = look_back(!matches!(created_timestamp, Some(None)), overlap, lateness);
     Some(Arc::new(Source {
         name: name?,
+        database: database?,
         relation: relation?,
         event_timestamp: event_timestamp?,
         created_timestamp: created_timestamp?,
         key: key?,
         deleted: deleted?,
         look_back: look_back?,
+        push_to: push_to?,
     }))
 }
 

@@ -50,6 +50,10 @@ pub(super) fn view(
         .flatten()
         .and_then(|text| text.positive_span("a ttl"));
     let schedule = table.optional_text("schedule").flatten().and_then(schedule);
+    let fresh_for = table
+        .optional_text("fresh_for")
+        .flatten()
+        .and_then(|text| text.positive_span("a promise of freshness"));
     let columns = table.optional("columns");
     let (kind, fields, expectations, complete) = match (table.optional("aggregate"), table.optional("features")) {
         (Some(item), None) => {
@@ -87,6 +91,7 @@ pub(super) fn view(
         key_columns,
         ttl,
         schedule,
+        fresh_for,
         kind,
         schema: Schema::new(fields),
         expectations,

@@ -4,5 +4,6 @@ pub mod error;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
+pub mod reload;
 pub mod secret;
 pub mod telemetry;

@@ -1,18 +1,20 @@
 //! The feature server without its edges: what the command line, HTTP, schedules and tests all drive.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_defs::definitions::{Definitions, Service, View};
+use feature_defs::definitions::{Definitions, Service, Source, View};
+use feature_defs::name::{DatabaseName, ProjectName};
 use feature_defs::time::{Clock, Timestamp};
 use online_store::{OnlineStore, OnlineWriter, RedisUrl, StoreError};
-use sqlx::postgres::PgPool;
 
 use crate::database::{DatabaseError, DatabaseUrl};
+use crate::databases::{Database, SourceDatabases, UnknownDatabase};
 use crate::source::{self, Problem};
 use crate::store::Store;
 
-/// Connections for small questions to each database; runs and training sets bring their own.
+/// Connections for small questions to the database of the records.
 const POOL: u32 = 4;
 /// How long the source database may take to tell the time, where another clock does as well.
 const SOURCE_CLOCK_WITHIN: Duration = Duration::from_secs(2);
@@ -24,6 +26,8 @@ pub struct Settings {
     pub database: DatabaseUrl,
     /// Where features are read from, if that is another: a replica.
     pub source_database: Option<DatabaseUrl>,
+    /// The databases that sources name, by what stands between `LARDER_DATABASE_` and `_URL` in their variables.
+    pub named_databases: BTreeMap<String, DatabaseUrl>,
     /// Where values go.
     pub redis: RedisUrl,
 }
@@ -37,19 +41,36 @@ pub enum Time {
     Given(Arc<dyn Clock>),
 }
 
-/// One project's feature server.
+/// One project's feature server, as one state of its definitions has it.
 #[derive(Debug)]
 pub struct App {
     definitions: Arc<Definitions>,
-    source_url: DatabaseUrl,
-    source: PgPool,
+    /// Shared by the apps of all states.
+    connections: Arc<Connections>,
+}
+
+#[derive(Debug)]
+struct Connections {
+    sources: SourceDatabases,
     store: Store,
     online: OnlineStore,
     time: Time,
 }
 
+/// Why there is no app of some definitions.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum OpenError {
+    #[error(transparent)]
+    Redis(#[from] StoreError),
+    #[error(transparent)]
+    Database(#[from] UnknownDatabase),
+    #[error("these definitions are of project `{new}`, and this server is of `{old}`: start another for them")]
+    OtherProject { old: ProjectName, new: ProjectName },
+}
+
 /// What a check of the definitions against the database found.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DatabaseCheck {
     /// What does not fit, and stops views from being materialized.
     pub problems: Vec<Problem>,
@@ -63,16 +84,37 @@ impl App {
     /// An app that connects when it first needs to.
     ///
     /// # Errors
-    /// A Redis URL of a kind that this build does not speak.
-    pub fn open(settings: &Settings, definitions: Definitions, time: Time) -> Result<Arc<Self>, StoreError> {
-        let source_url = settings.source_database.as_ref().unwrap_or(&settings.database).clone();
-        Ok(Arc::new(Self {
-            source: source_url.pool(POOL),
+    /// A Redis URL of a kind that this build does not speak, or a source's database whose URL is not in the settings.
+    pub fn open(settings: &Settings, definitions: Definitions, time: Time) -> Result<Arc<Self>, OpenError> {
+        let usual = settings.source_database.as_ref().unwrap_or(&settings.database).clone();
+        let connections = Connections {
+            sources: SourceDatabases::open(usual, &settings.named_databases),
             store: Store::open(settings.database.clone(), definitions.project.clone(), POOL),
             online: OnlineStore::open(&settings.redis, definitions.project.clone())?,
-            definitions: Arc::new(definitions),
-            source_url,
             time,
+        };
+        Self::over(Arc::new(connections), definitions)
+    }
+
+    /// An app of other definitions over the same connections.
+    ///
+    /// # Errors
+    /// Definitions of another project, or with a source whose database is not in the settings.
+    pub fn redefined(&self, definitions: Definitions) -> Result<Arc<Self>, OpenError> {
+        if definitions.project != self.definitions.project {
+            return Err(OpenError::OtherProject {
+                old: self.definitions.project.clone(),
+                new: definitions.project,
+            });
+        }
+        Self::over(Arc::clone(&self.connections), definitions)
+    }
+
+    fn over(connections: Arc<Connections>, definitions: Definitions) -> Result<Arc<Self>, OpenError> {
+        connections.sources.check(&definitions)?;
+        Ok(Arc::new(Self {
+            definitions: Arc::new(definitions),
+            connections,
         }))
     }
 
@@ -103,20 +145,26 @@ impl App {
         })
     }
 
-    /// The moment it is, by the source database's clock or the given one.
+    /// The moment it is, by the clock of the usual source database or the given one.
     ///
     /// # Errors
-    /// The source database is away.
+    /// That database is away.
     pub async fn now(&self) -> Result<Timestamp, DatabaseError> {
-        match &self.time {
+        self.now_in(self.connections.sources.usual()).await
+    }
+
+    /// The moment it is where a source is: by the clock that its rows are stamped by.
+    ///
+    /// # Errors
+    /// Its database is away.
+    pub(crate) async fn now_at(&self, source: &Source) -> Result<Timestamp, DatabaseError> {
+        self.now_in(self.database_of(source)).await
+    }
+
+    async fn now_in(&self, database: &Database) -> Result<Timestamp, DatabaseError> {
+        match &self.connections.time {
             Time::Given(clock) => Ok(clock.now()),
-            Time::SourceDatabase => {
-                let now: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("SELECT clock_timestamp()")
-                    .fetch_one(&self.source)
-                    .await
-                    .map_err(|error| self.source_url.error(&error))?;
-                Ok(now.into())
-            }
+            Time::SourceDatabase => database.now().await,
         }
     }
 
@@ -130,68 +178,81 @@ impl App {
             Ok(Ok(now)) => Ok(now),
             // The metadata database's clock stands in for what is only shown: the ages in a status, and the moment of a
             // failed run's record. What a run computes is always as of the source's own clock.
-            Ok(Err(_)) | Err(_) => self.store.now().await,
+            Ok(Err(_)) | Err(_) => self.store().now().await,
         }
     }
 
     /// Connects once to the database of the records, outside the pool: see [`DatabaseUrl::reach`].
     pub(crate) async fn reach_store(&self) -> Result<(), DatabaseError> {
-        self.store.url().reach().await
+        self.store().url().reach().await
     }
 
-    /// Connects once to the source database, outside the pool: see [`DatabaseUrl::reach`].
-    pub(crate) async fn reach_source(&self) -> Result<(), DatabaseError> {
-        self.source_url.reach().await
+    /// Connects once to the usual source database, outside the pool: see [`DatabaseUrl::reach`].
+    pub(crate) async fn reach_usual_source(&self) -> Result<(), DatabaseError> {
+        self.connections.sources.usual().url().reach().await
     }
 
-    /// That the source database answers.
-    pub(crate) async fn ping_source(&self) -> Result<(), DatabaseError> {
-        sqlx::query("SELECT 1")
-            .execute(&self.source)
-            .await
-            .map(|_| ())
-            .map_err(|error| self.source_url.error(&error))
+    /// Connects once to each database that these sources are in, outside the pool: see [`DatabaseUrl::reach`].
+    pub(crate) async fn reach_sources<'a>(
+        &'a self,
+        sources: impl Iterator<Item = &'a Source>,
+    ) -> Result<(), DatabaseError> {
+        for (_, database) in self.connections.sources.among(sources) {
+            database.url().reach().await?;
+        }
+        Ok(())
+    }
+
+    /// The databases that sources are in, each once, with the name that sources call it.
+    pub(crate) fn source_databases(&self) -> Vec<(Option<&DatabaseName>, &Database)> {
+        let sources = self.definitions.sources.iter();
+        self.connections.sources.among(sources.map(|source| &**source))
     }
 
     /// Compares every view with the columns and indexes of its source.
     ///
     /// # Errors
-    /// The source database is away.
+    /// A source database is away.
     pub async fn check_database(&self) -> Result<DatabaseCheck, DatabaseError> {
-        let mut connection = self.source_url.connect().await?;
-        let mut problems: Vec<Problem> = Vec::new();
-        for declared in &self.definitions.sources {
-            match source::columns_of(&mut connection, declared).await {
-                Ok(columns) => {
-                    let views = self.definitions.views.iter().filter(|v| v.source.name == declared.name);
-                    problems.extend(views.flat_map(|view| source::check_view(view, &columns)));
+        let mut found = DatabaseCheck::default();
+        for (_, database) in self.source_databases() {
+            let mut connection = database.url().connect().await?;
+            let is_here = |source: &Source| std::ptr::eq(self.database_of(source), database);
+            for declared in self.definitions.sources.iter().filter(|source| is_here(source)) {
+                match source::columns_of(&mut connection, declared).await {
+                    Ok(columns) => {
+                        let views = self.definitions.views.iter().filter(|v| v.source.name == declared.name);
+                        found
+                            .problems
+                            .extend(views.flat_map(|view| source::check_view(view, &columns)));
+                    }
+                    Err(error) => found.problems.push(error.into()),
                 }
-                Err(error) => problems.push(error.into()),
             }
+            let views = self.definitions.views.iter().filter(|view| is_here(&view.source));
+            let (indexes, notes) = source::missing_indexes(&mut connection, views)
+                .await
+                .map_err(|error| database.url().error(&error))?;
+            found.missing_indexes.extend(indexes);
+            found.notes.extend(notes);
         }
-        let indexes = source::missing_indexes(&mut connection, &self.definitions).await;
-        let (missing_indexes, notes) = indexes.map_err(|error| self.source_url.error(&error))?;
-        Ok(DatabaseCheck {
-            problems,
-            missing_indexes,
-            notes,
-        })
+        Ok(found)
     }
 
-    pub(crate) const fn source_url(&self) -> &DatabaseUrl {
-        &self.source_url
+    pub(crate) fn database_of(&self, source: &Source) -> &Database {
+        self.connections.sources.of(source)
     }
 
-    pub(crate) const fn store(&self) -> &Store {
-        &self.store
+    pub(crate) fn store(&self) -> &Store {
+        &self.connections.store
     }
 
-    pub(crate) const fn online(&self) -> &OnlineStore {
-        &self.online
+    pub(crate) fn online(&self) -> &OnlineStore {
+        &self.connections.online
     }
 
     pub(crate) fn writer(&self) -> OnlineWriter {
-        self.online.writer()
+        self.online().writer()
     }
 }
 

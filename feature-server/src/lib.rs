@@ -6,6 +6,7 @@
 mod app;
 pub mod cli;
 mod database;
+mod databases;
 mod forget;
 mod freshness;
 mod http;
@@ -23,8 +24,9 @@ mod testing;
 mod training;
 mod verify;
 
-pub use app::{App, DatabaseCheck, Settings, Time, UnknownService, UnknownView};
+pub use app::{App, DatabaseCheck, OpenError, Settings, Time, UnknownService, UnknownView};
 pub use database::{DatabaseError, DatabaseUrl, InvalidDatabaseUrl};
+pub use databases::UnknownDatabase;
 pub use forget::{ForgetError, Forgotten, ForgottenIn};
 pub use freshness::{Freshness, ViewStatus};
 pub use init::{InitError, InitOptions, InitSummary, init};

@@ -1,5 +1,6 @@
 //! For tests: a database and a project of its own for each, definitions written inline, a clock that stands still.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -68,6 +69,7 @@ impl Ground {
         let settings = Settings {
             database,
             source_database: None,
+            named_databases: BTreeMap::new(),
             redis: variable("LARDER_TEST_REDIS_URL").parse().unwrap(),
         };
         let clock = Arc::new(ManualClock::new(at("12:00")));

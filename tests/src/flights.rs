@@ -53,6 +53,7 @@ impl Stand {
         let settings = FeatureSettings {
             database: database.url.parse()?,
             source_database: None,
+            named_databases: std::collections::BTreeMap::new(),
             redis: redis.url().parse()?,
         };
         let features = feature_server::App::open(&settings, definitions(), Time::Given(Arc::clone(&clock) as _))?;

@@ -42,8 +42,8 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         Err(unknown) => return Ok(wrong_usage(&unknown)),
     };
     app.reach_store().await?;
-    app.reach_source().await?;
-    let now = app.now().await?;
+    app.reach_sources(std::iter::once(&*view.source)).await?;
+    let now = app.now_at(&view.source).await?;
     let backfill = Backfill {
         start: arguments.start.resolve(now),
         end: arguments.end.map_or(now, |end| end.resolve(now)),

@@ -30,7 +30,7 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 
 pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let app = places.app()?;
-    app.reach_source().await?;
+    app.reach_usual_source().await?;
     match app.get(&arguments.service, &arguments.values).await {
         Ok(features) => {
             if arguments.json {

@@ -38,15 +38,15 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     let mut views = Vec::new();
     for name in &arguments.views {
         match app.view(name) {
-            Ok(view) => views.push(view.name.as_str()),
+            Ok(view) => views.push(view),
             Err(unknown) => return Ok(wrong_usage(&unknown)),
         }
     }
     if views.is_empty() {
-        views = app.definitions().views.iter().map(|view| view.name.as_str()).collect();
+        views = app.definitions().views.iter().collect();
     }
     app.reach_store().await?;
-    app.reach_source().await?;
+    app.reach_sources(views.iter().map(|view| &*view.source)).await?;
     let as_of = match arguments.as_of {
         Some(when) => {
             let now = app.now().await?;
@@ -69,7 +69,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         resume: arguments.sharing.resume,
     };
     let mut runs = Runs::default();
-    for view in views {
+    for view in views.iter().map(|view| view.name.as_str()) {
         let progress = Progress::shown(view);
         let done = app.materialize(view, &request, &progress).await;
         runs.add(view, done.map(|run| vec![run]));

@@ -30,6 +30,7 @@ mod time;
 mod training_set;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use service::secret::Secret;
 use service::telemetry::{self, LogArgs};
 
 use crate::app::{App, Settings, Time};
+use crate::database::DatabaseUrl;
 
 /// Keeps precomputed features, which live in Postgres, fresh in Redis
 #[derive(Parser)]
@@ -183,6 +185,7 @@ impl Places {
             source_database: source
                 .transpose()
                 .context("--source-database-url (LARDER_SOURCE_DATABASE_URL)")?,
+            named_databases: named_databases()?,
             redis: redis.parse().context("--redis-url (LARDER_REDIS_URL, REDIS_URL)")?,
         })
     }
@@ -190,6 +193,24 @@ impl Places {
     fn app(&self) -> anyhow::Result<Arc<App>> {
         Ok(App::open(&self.settings()?, self.definitions()?, Time::SourceDatabase)?)
     }
+}
+
+/// The databases that sources name: every `LARDER_DATABASE_…_URL` there is, for which of them is needed may change with the
+/// definitions.
+fn named_databases() -> anyhow::Result<BTreeMap<String, DatabaseUrl>> {
+    let mut named = BTreeMap::new();
+    for (variable, url) in std::env::vars_os() {
+        let (Some(variable), Some(url)) = (variable.to_str(), url.to_str()) else {
+            continue;
+        };
+        let name = variable
+            .strip_prefix("LARDER_DATABASE_")
+            .and_then(|rest| rest.strip_suffix("_URL"));
+        if let Some(name) = name {
+            named.insert(name.to_owned(), url.parse().with_context(|| variable.to_owned())?);
+        }
+    }
+    Ok(named)
 }
 
 /// A mistake in the command line itself, which the parser could not see.

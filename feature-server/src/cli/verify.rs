@@ -33,18 +33,18 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     let mut views = Vec::new();
     for name in &arguments.views {
         match app.view(name) {
-            Ok(view) => views.push(view.name.as_str()),
+            Ok(view) => views.push(view),
             Err(unknown) => return Ok(wrong_usage(&unknown)),
         }
     }
     if views.is_empty() {
-        views = app.definitions().views.iter().map(|view| view.name.as_str()).collect();
+        views = app.definitions().views.iter().collect();
     }
     app.reach_store().await?;
-    app.reach_source().await?;
+    app.reach_sources(views.iter().map(|view| &*view.source)).await?;
     let sample = usize::try_from(arguments.sample)?;
     let (mut verifications, mut failed) = (Vec::new(), false);
-    for view in views {
+    for view in views.iter().map(|view| view.name.as_str()) {
         let progress = Progress::shown(view);
         match app.verify(view, sample, &progress).await {
             Ok(verification) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use futures_util::future::join_all;
 use service::error::ApiError;
 use service::health::{self, Check, Readiness};
 use service::http::Limits;
@@ -54,21 +55,27 @@ pub(crate) fn router(app: &Arc<App>, schedules: &Arc<Schedules>) -> Router {
 }
 
 async fn readiness(app: Arc<App>) -> Readiness {
-    let within = |name: &str| format!("{name} did not answer within {} s", READY_WITHIN.as_secs());
-    let (database, source, redis) = tokio::join!(
+    let sources = app.source_databases().into_iter();
+    let sources = join_all(sources.map(|(name, database)| async move { (name, database.ping(READY_WITHIN).await) }));
+    let (database, sources, redis) = tokio::join!(
         tokio::time::timeout(READY_WITHIN, app.store().check_schema()),
-        tokio::time::timeout(READY_WITHIN, app.ping_source()),
+        sources,
         app.online().ping(READY_WITHIN),
     );
-    let said = |name: &str, outcome: Result<Result<(), DatabaseError>, _>| match outcome {
+    let database = match database {
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(_) => Err(within(name)),
+        Err(_) => Err(format!(
+            "the database did not answer within {} s",
+            READY_WITHIN.as_secs()
+        )),
     };
-    Readiness::of(vec![
-        Check::required("database", said("the database", database)),
-        Check::required("source database", said("the source database", source)),
-        Check::required("redis", redis.map_err(|error| error.to_string())),
-    ])
+    let mut checks = vec![Check::required("database", database)];
+    checks.extend(sources.into_iter().map(|(name, outcome)| match name {
+        Some(name) => Check::required(format!("source database {name}"), outcome),
+        None => Check::required("source database", outcome),
+    }));
+    checks.push(Check::required("redis", redis.map_err(|error| error.to_string())));
+    Readiness::of(checks)
 }
 
 /// A database that does not answer is nothing the caller can mend: what exactly is wrong goes to the log.

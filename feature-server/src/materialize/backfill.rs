@@ -95,7 +95,7 @@ impl App {
         progress: &Progress,
     ) -> Result<Vec<RunSummary>, RunError> {
         let view = self.view(view)?;
-        let now = self.now().await?;
+        let now = self.now_at(&view.source).await?;
         if backfill.end > now {
             return Err(RunError::Future {
                 as_of: backfill.end,

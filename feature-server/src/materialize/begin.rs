@@ -46,8 +46,8 @@ impl App {
         asked: &Asked,
         lock: &mut Lock<'_>,
     ) -> Result<Beginning<'a>, RunError> {
-        let connection = self.source_url().connect().await?;
-        let now = self.now().await?;
+        let connection = self.database_of(&view.source).url().connect().await?;
+        let now = self.now_at(&view.source).await?;
         if let Some(as_of) = asked.as_of.filter(|&as_of| as_of > now) {
             return Err(RunError::Future { as_of, now });
         }
@@ -221,7 +221,7 @@ impl App {
     ) -> Result<Timestamp, RunError> {
         let position = Position::of(source)
             .await
-            .map_err(|error| self.source_url().error(&error))?;
+            .map_err(|error| self.database_of(&view.source).url().error(&error))?;
         let record = self.store().view(&view.name).await?;
         position.watermark(view, work.kind(), as_of, record.map(|record| record.watermark))
     }

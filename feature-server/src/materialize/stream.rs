@@ -173,7 +173,7 @@ impl Run<'_> {
     pub(super) fn source_error(&self, error: &sqlx::Error) -> RunError {
         match error.as_database_error() {
             Some(error) => self.unreadable(&error.message()),
-            None => self.app.source_url().error(error).into(),
+            None => self.app.database_of(&self.view.source).url().error(error).into(),
         }
     }
 

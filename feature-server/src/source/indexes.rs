@@ -1,6 +1,8 @@
 //! Which indexes the sources' tables lack.
 
-use feature_defs::definitions::{Definitions, Relation, View};
+use std::sync::Arc;
+
+use feature_defs::definitions::{Relation, View};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
@@ -13,10 +15,10 @@ use super::sql;
 /// The catalogue's refusal.
 pub(crate) async fn missing_indexes(
     connection: &mut PgConnection,
-    definitions: &Definitions,
+    views: impl Iterator<Item = &Arc<View>>,
 ) -> Result<(Vec<String>, Vec<String>), sqlx::Error> {
     let (mut statements, mut notes) = (Vec::new(), Vec::new());
-    for view in &definitions.views {
+    for view in views {
         let wanted = Wanted::of(view);
         match &view.source.relation {
             Relation::Table(table) if is_view(connection, table).await? => {

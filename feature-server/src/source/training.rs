@@ -10,11 +10,11 @@ use super::sql::Moment;
 use super::values::features;
 
 /// Selects, for labels given as arrays (row number, moment, then one a join key of the service), in order of row number:
-/// per join whether there is a row (null: no), its event timestamp and its features.
-pub(crate) fn training_query(service: &Service, columns_of_joins: &[Columns]) -> String {
+/// per join, of which there is at least one, whether there is a row (null: no), its event timestamp and its features.
+pub(crate) fn training_query(service: &Service, joins: &[(&Join, Columns)]) -> String {
     let mut list = Vec::new();
-    let mut joins = String::new();
-    for (j, (join, columns)) in service.joins.iter().zip(columns_of_joins).enumerate() {
+    let mut lookups = String::new();
+    for (j, (join, columns)) in joins.iter().enumerate() {
         let relation = format!("j{j}");
         // An aggregate is of its moment, whenever its newest event was.
         let event = match join.view.is_aggregate() {
@@ -25,16 +25,13 @@ pub(crate) fn training_query(service: &Service, columns_of_joins: &[Columns]) ->
             "{relation}.present, {event}{}",
             features(&relation, &join.view)
         ));
-        joins.push_str(&format!(
+        lookups.push_str(&format!(
             "\nLEFT JOIN LATERAL ({}) AS {relation} ON {relation}.present",
             found(join, columns)
         ));
     }
-    if list.is_empty() {
-        list.push("NULL".to_owned());
-    }
     format!(
-        "SELECT {} FROM {}{joins}\nORDER BY given.number",
+        "SELECT {} FROM {}{lookups}\nORDER BY given.number",
         list.join(", "),
         keys::given(&service.keys, &[("number", "int8[]"), ("moment", "timestamptz[]")]),
     )

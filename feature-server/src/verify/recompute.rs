@@ -43,7 +43,7 @@ pub(super) struct Recompute<'a> {
 
 impl<'a> Recompute<'a> {
     pub(super) async fn open(app: &App, view: &'a View, since: Since) -> Result<Self, VerifyError> {
-        let url = app.source_url().clone();
+        let url = app.database_of(&view.source).url().clone();
         let mut connection = url.connect().await?;
         let columns = source::columns_of(&mut connection, &view.source)
             .await

@@ -78,6 +78,7 @@ impl Product {
         let settings = Settings {
             database: database.url.parse()?,
             source_database: None,
+            named_databases: std::collections::BTreeMap::new(),
             redis: redis_url.parse()?,
         };
         let store = OnlineStore::open(&settings.redis, definitions.project.clone())?;

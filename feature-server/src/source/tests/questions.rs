@@ -158,13 +158,13 @@ async fn training_obeys_keys_deletions_and_ages() {
     ground.row("F2 1 7 UA 10:00 10:01 2").await;
     ground.row("F2 1 7 UA 10:00 10:02 3 gone").await;
     let service = Arc::clone(ground.app.service("late").unwrap());
-    let mut columns = Vec::new();
+    let mut joins = Vec::new();
     for join in &service.joins {
-        columns.push(columns_of(&mut ground.source, &join.view.source).await.unwrap());
+        joins.push((join, columns_of(&mut ground.source, &join.view.source).await.unwrap()));
     }
     // UA at its first event, after the second is taken away, when the first is as old as the ttl; and a stranger.
     let moments = ["09:00", "10:30", "11:00", "10:30"].map(|time| at(time).to_chrono().unwrap());
-    let rows = sqlx::query(AssertSqlSafe(training_query(&service, &columns)))
+    let rows = sqlx::query(AssertSqlSafe(training_query(&service, &joins)))
         .bind(vec![0_i64, 1, 2, 3])
         .bind(moments.to_vec())
         .bind(vec!["UA", "UA", "UA", "XX"])

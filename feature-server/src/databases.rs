@@ -133,3 +133,6 @@ impl SourceDatabases {
         found
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ pub use app::{App, DatabaseCheck, OpenError, Settings, Time, UnknownService, Unk
 pub use database::{DatabaseError, DatabaseUrl, InvalidDatabaseUrl};
 pub use databases::UnknownDatabase;
 pub use forget::{ForgetError, Forgotten, ForgottenIn};
-pub use freshness::{Freshness, ViewStatus};
+pub use freshness::{Broken, Cause, Freshness, Promise, ViewStatus};
 pub use init::{InitError, InitOptions, InitSummary, init};
 pub use materialize::{Backfill, Mode, RunError, RunOutcome, RunRequest, RunSummary};
 pub use online::{FeatureValue, GetError};

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::freshness::tell_promises;
 use crate::materialize::{Mode, RunError, RunRequest};
 use crate::progress::Progress;
 
@@ -200,6 +201,7 @@ async fn keep_gauges(app: Arc<App>, stop: CancellationToken) {
             Err(error) => tracing::warn!("freshness cannot be read: {error}"),
         }
         if let Some((statuses, read)) = &known {
+            tell_promises(statuses);
             let since_ms = i64::try_from(read.elapsed().as_millis()).unwrap_or(i64::MAX);
             for status in statuses {
                 let view = status.view.as_str().to_owned();

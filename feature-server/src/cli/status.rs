@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 
 use super::table::{span, table};
 use super::{Places, print_json};
-use crate::freshness::ViewStatus;
+use crate::freshness::{Promise, ViewStatus};
 use crate::store::RunRecord;
 
 #[derive(Args)]
@@ -47,7 +47,7 @@ fn last_run(run: &RunRecord) -> String {
 
 fn text(statuses: &[ViewStatus]) -> String {
     let or_never = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let rows: Vec<[String; 8]> = statuses
+    let rows: Vec<[String; 9]> = statuses
         .iter()
         .map(|status| {
             [
@@ -61,7 +61,11 @@ fn text(statuses: &[ViewStatus]) -> String {
                     Some(_) => "paused".to_owned(),
                     None => or_never(status.next_run.map(|at| at.to_string())),
                 },
-                or_never(status.problem.clone()),
+                or_never(status.promise.as_ref().map(Promise::in_short)),
+                or_never(status.problem.clone().or_else(|| {
+                    let broken = status.promise.as_ref()?.broken.as_ref()?;
+                    Some(broken.why.clone())
+                })),
             ]
         })
         .collect();
@@ -74,6 +78,7 @@ fn text(statuses: &[ViewStatus]) -> String {
             "newest row",
             "last run",
             "next run",
+            "promise",
             "problem",
         ],
         &rows,

@@ -61,12 +61,14 @@ fn describe(api: &Api, view: &View, mut status: ViewStatus) -> Value {
         "source": {"name": view.source.name, "relation": relation},
         "ttl": view.ttl,
         "schedule": view.schedule,
+        "fresh_for": view.fresh_for,
         "features": features(view),
         "digest": view.digest(),
         "freshness": status.freshness,
         "last_run": status.last_run,
         "next_run": status.next_run,
         "paused_since": status.paused_since,
+        "promise": status.promise,
         "problem": status.problem,
     })
 }

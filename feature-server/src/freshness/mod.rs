@@ -1,4 +1,9 @@
-//! How fresh each view is: watermark, lag, newest row, last run, and what stands in the way.
+//! How fresh each view is: watermark, lag, newest row, last run, what is promised, and what stands in the way.
+
+mod problem;
+mod promise;
+#[cfg(test)]
+mod tests;
 
 use feature_defs::definitions::View;
 use feature_defs::name::ViewName;
@@ -7,7 +12,11 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::database::DatabaseError;
-use crate::store::{Kind, RunRecord, ViewRecord};
+use crate::store::{RunRecord, ViewRecord};
+use problem::problem;
+use promise::Seen;
+pub(crate) use promise::tell as tell_promises;
+pub use promise::{Broken, Cause, Promise};
 
 /// How fresh a view is. Nothing is known of one that has never finished a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -40,6 +49,8 @@ pub struct ViewStatus {
     pub next_run: Option<Timestamp>,
     /// Since when its schedule is stopped, if it is.
     pub paused_since: Option<Timestamp>,
+    /// Whether it is as fresh as its owner promises, if that is promised.
+    pub promise: Option<Promise>,
     /// What stands in the way.
     pub problem: Option<String>,
 }
@@ -83,6 +94,21 @@ impl App {
             .schedule
             .filter(|_| paused_since.is_none())
             .and_then(|every| record.map(|record| record.as_of.plus(every)));
+        let is_held = match view.fresh_for {
+            Some(_) => !self
+                .store()
+                .lock_holders(&self.store().view_lock(view.name.as_str()))
+                .await?
+                .is_empty(),
+            None => false,
+        };
+        let promise = Promise::at(&Seen {
+            view,
+            freshness: &freshness,
+            last_run: last_run.as_ref(),
+            paused_since,
+            is_held,
+        });
         let problem = problem(view, &freshness, last_run.as_ref(), paused_since);
         Ok(ViewStatus {
             view: view.name.clone(),
@@ -90,57 +116,8 @@ impl App {
             last_run,
             next_run,
             paused_since,
+            promise,
             problem,
         })
     }
-}
-
-fn problem(
-    view: &View,
-    freshness: &Freshness,
-    last_run: Option<&RunRecord>,
-    paused_since: Option<Timestamp>,
-) -> Option<String> {
-    let Some(run) = last_run else {
-        return Some("never materialized".into());
-    };
-    let reason = run.error.as_deref().unwrap_or("no reason recorded");
-    match run.outcome.as_str() {
-        "failed" => return Some(format!("the last run failed: {reason}")),
-        "cancelled" => return Some(format!("the last run was cancelled: {}", run.id)),
-        "interrupted" if run.kind == Kind::Backfill.name() => {
-            return Some(
-                "the last backfill's process ended before it did: the same command with --resume goes on with it"
-                    .into(),
-            );
-        }
-        "interrupted" => {
-            return Some("the last run's process ended before it did: `materialize --resume` goes on with it".into());
-        }
-        "waiting" => {
-            let begun = run.processes.len();
-            return Some(format!(
-                "run {} waits for {} of its {} shards to begin; `cancel` ends it",
-                run.id,
-                i64::from(run.shards) - i64::try_from(begun).unwrap_or(i64::MAX),
-                run.shards
-            ));
-        }
-        _ => {}
-    }
-    if let Some(warnings) = &run.warnings {
-        return Some(format!("the last run's data is not as expected: {warnings}"));
-    }
-    let lag_ms = freshness.lag_ms?;
-    let allowed_ms = view.schedule?.as_micros() / 1_000 * 3;
-    let watermark = freshness.watermark?;
-    if lag_ms <= allowed_ms {
-        return None;
-    }
-    Some(match paused_since {
-        Some(since) => format!("the schedule is paused since {since}; `unpause` lets it go on"),
-        None => format!(
-            "the watermark has not moved from {watermark} for more than three intervals of its schedule: `serve` is not running, its runs take longer than that, or the source is a replica that lags"
-        ),
-    })
 }

@@ -65,21 +65,16 @@ fn find<'a>(origin: Origin, parts: &Parts<'a>, derived: &'a [Option<Value>]) -> 
     match origin {
         Origin::Request { index } => plain(&parts.request[index]),
         Origin::Derived { index } => plain(&derived[index]),
-        Origin::Stored { join, feature } => {
-            let row = &parts.stored[join];
-            // NaN is how floats spell "no value": it is a null like any other.
-            let value = row
-                .values
-                .get(feature)
-                .and_then(Option::as_ref)
-                .filter(|value| !is_nan(value));
-            match (row.status, value) {
-                (Status::Present, None) => (None, Status::NullValue),
-                (Status::OutsideMaxAge, _) if parts.stale == Stale::Default => (None, row.status),
-                (status, value) => (value, status),
-            }
-        }
+        Origin::Stored { join, feature } => stored(&parts.stored[join], feature, parts.stale),
         Origin::RequestTime => (None, Status::NullValue),
+    }
+}
+
+/// What a stored row gives of a feature of its view: of values that are too old, only what `stale` lets through.
+pub fn stored(row: &StoredRow, feature: usize, stale: Stale) -> (Option<&Value>, Status) {
+    match row.feature(feature) {
+        (_, Status::OutsideMaxAge) if stale == Stale::Default => (None, Status::OutsideMaxAge),
+        found => found,
     }
 }
 
@@ -101,10 +96,6 @@ fn fill(input: &Input, (value, status): (Option<&Value>, Status)) -> Assembled {
             defaulted: false,
         },
     }
-}
-
-fn is_nan(value: &Value) -> bool {
-    value.as_f64().is_some_and(f64::is_nan)
 }
 
 #[cfg(test)]
@@ -148,6 +139,14 @@ mod tests {
             status,
             event: Some(Timestamp::from_micros(0)),
             values: vec![x.map(Value::Float64)],
+            lacking: Vec::new(),
+        }
+    }
+
+    fn without_x(status: Status) -> StoredRow {
+        StoredRow {
+            lacking: vec![0],
+            ..row(status, None)
         }
     }
 
@@ -207,6 +206,18 @@ mod tests {
             (
                 StoredRow::not_found(),
                 Stale::Serve,
+                (Some(7.0), NotFound, true),
+                null_sum,
+            ),
+            (
+                without_x(Present),
+                Stale::Default,
+                (Some(7.0), NotFound, true),
+                null_sum,
+            ),
+            (
+                without_x(OutsideMaxAge),
+                Stale::Default,
                 (Some(7.0), NotFound, true),
                 null_sum,
             ),

@@ -61,6 +61,9 @@ pub struct StoredRow {
     pub event: Option<Timestamp>,
     /// One a feature of the view, in its order, whatever the status, if there is a row; else empty.
     pub values: Vec<Option<Value>>,
+    /// The features, by their places in the view, that the row was written without: they were declared, or got their
+    /// type, after it. Their values are null; a run that writes the row anew gives it theirs.
+    pub lacking: Vec<usize>,
 }
 
 impl StoredRow {
@@ -70,6 +73,7 @@ impl StoredRow {
             status: Status::NotFound,
             event: None,
             values: Vec::new(),
+            lacking: Vec::new(),
         }
     }
 
@@ -79,7 +83,28 @@ impl StoredRow {
             status: Status::Unavailable,
             event: None,
             values: Vec::new(),
+            lacking: Vec::new(),
         }
+    }
+
+    /// One of the view's features: its value, whatever its age, and its status. It is the row's, but `NullValue` where a
+    /// row that is present holds a null, and `NotFound` where the row was written without the feature.
+    pub fn feature(&self, feature: usize) -> (Option<&Value>, Status) {
+        if self.lacks(feature) {
+            return (None, Status::NotFound);
+        }
+        // NaN is how floats spell "no value": it is a null like any other.
+        let is_nan = |value: &Value| value.as_f64().is_some_and(f64::is_nan);
+        let value = self.values.get(feature).and_then(Option::as_ref);
+        match (self.status, value.filter(|value| !is_nan(value))) {
+            (Status::Present, None) => (None, Status::NullValue),
+            (status, value) => (value, status),
+        }
+    }
+
+    /// Whether there is a row, which was written without this feature.
+    pub fn lacks(&self, feature: usize) -> bool {
+        self.lacking.contains(&feature)
     }
 }
 

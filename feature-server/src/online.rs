@@ -30,7 +30,7 @@ pub struct FeatureValue {
     pub status: Status,
     /// Whether the value is the service's default.
     pub defaulted: bool,
-    /// When the value was true in the world, if it is stored.
+    /// When the value was true in the world, if one is stored.
     pub event_timestamp: Option<Timestamp>,
     /// How long ago that was.
     pub age_ms: Option<i64>,
@@ -85,7 +85,7 @@ impl App {
         );
         let features = service.inputs.iter().zip(inputs).map(|(input, found)| {
             let event = match input.origin {
-                Origin::Stored { join, .. } => stored[join].event,
+                Origin::Stored { join, feature } if !stored[join].lacks(feature) => stored[join].event,
                 _ => None,
             };
             FeatureValue {

@@ -30,6 +30,8 @@ pub struct Stored {
     pub header: Header,
     /// One a feature of the view, in its order; null where the stored layout lacks it. `None`: a tombstone.
     pub values: Option<Vec<Option<FeatureValue>>>,
+    /// The features that the stored layout lacks, by their places in the view.
+    pub lacking: Vec<usize>,
 }
 
 impl Found {
@@ -54,15 +56,16 @@ impl Found {
 
     /// The row, for those who serve it.
     pub(crate) fn into_row(self) -> StoredRow {
-        let values = match self.stored {
+        let (values, lacking) = match self.stored {
             // What is gone has a value still, but not a row.
-            Ok(Some(stored)) if self.event.is_some() => stored.values.unwrap_or_default(),
-            _ => Vec::new(),
+            Ok(Some(stored)) if self.event.is_some() => (stored.values.unwrap_or_default(), stored.lacking),
+            _ => (Vec::new(), Vec::new()),
         };
         StoredRow {
             status: self.status,
             event: self.event,
             values,
+            lacking,
         }
     }
 }
@@ -76,11 +79,18 @@ fn decode(state: &ViewState, answer: &Value) -> Result<Option<Stored>, String> {
         _ => return Err("the answer is no string".into()),
     };
     let (header, schema_id) = decode_header(blob).map_err(|error| error.to_string())?;
-    let values = match state.layout(schema_id) {
-        Some(Some(layout)) => layout.values(blob).map_err(|error| error.to_string())?,
+    let (values, lacking) = match state.layout(schema_id) {
+        Some(Some(layout)) => match layout.values(blob).map_err(|error| error.to_string())? {
+            Some(values) => (Some(values), layout.lacking().to_vec()),
+            None => (None, Vec::new()),
+        },
         // A tombstone has nothing that a layout could describe.
-        _ if decode_body(blob, &state.view.schema) == Ok(Body::Tombstone) => None,
+        _ if decode_body(blob, &state.view.schema) == Ok(Body::Tombstone) => (None, Vec::new()),
         _ => return Err(format!("its schema {schema_id} is not stored beside it")),
     };
-    Ok(Some(Stored { header, values }))
+    Ok(Some(Stored {
+        header,
+        values,
+        lacking,
+    }))
 }

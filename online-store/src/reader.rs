@@ -104,7 +104,7 @@ impl OnlineReader {
     }
 
     /// One row a lookup, in order, in one round trip. A row's values are in the order of its view's fields; a feature
-    /// that the stored layout lacks is null. A row that can't be read (damaged, or of a layout that is not stored) is
+    /// that the stored layout lacks is null, and told in [`StoredRow::lacking`]. A row that can't be read (damaged, or of a layout that is not stored) is
     /// `UNAVAILABLE`, and a warning names its key.
     ///
     /// # Errors

@@ -23,6 +23,8 @@ pub(crate) struct Layout {
     stored: Schema,
     /// For each feature of the view, where it stands in the stored layout; `None` if all stand where the view has them.
     positions: Option<Vec<Option<usize>>>,
+    /// The features that the stored layout has none of.
+    lacking: Vec<usize>,
 }
 
 impl ViewState {
@@ -30,6 +32,7 @@ impl ViewState {
         let own = Layout {
             stored: view.schema.clone(),
             positions: None,
+            lacking: Vec::new(),
         };
         let layouts = HashMap::from([(view.schema.id(), Some(Arc::new(own)))]);
         Self {
@@ -80,10 +83,17 @@ impl ViewState {
 impl Layout {
     fn new(stored: Schema, view: &View) -> Self {
         let positions = stored.positions(view.fields());
+        let lacking = (0..).zip(&positions).filter(|(_, position)| position.is_none());
         Self {
+            lacking: lacking.map(|(feature, _)| feature).collect(),
             stored,
             positions: Some(positions),
         }
+    }
+
+    /// The features of the view that blobs of this layout lack.
+    pub(crate) fn lacking(&self) -> &[usize] {
+        &self.lacking
     }
 
     /// The values of a blob, one a feature of the view; null where the layout lacks it. `None`: a tombstone.

@@ -233,6 +233,8 @@ fn stored_rows<'a>(joins: impl Iterator<Item = &'a Join>, row: &PgRow) -> Result
                 status: Status::Present,
                 event,
                 values,
+                // What is computed now is of the present definition.
+                lacking: Vec::new(),
             },
         });
     }

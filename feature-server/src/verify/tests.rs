@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use feature_defs::codec::{Body, Header, encode};
+use feature_defs::codec::{Body, Header, Schema, encode};
+use feature_defs::definitions::View;
 use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::value::Value;
 use online_store::Guard;
@@ -89,6 +90,34 @@ async fn what_is_right_matches_and_what_is_wrong_is_told_with_both_values() {
     // The remedy.
     ground.run("newest", Replace, "12:05").await;
     assert_eq!(counts(&verify(&ground, "newest").await), [5, 5, 0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_value_that_lacks_a_feature_is_different() {
+    let mut ground = Ground::arrivals().await;
+    ground.arrival("UA", "11:30", "11:30", "1").await;
+    ground.run("newest", Full, "12:00").await;
+    let view = ground.app.view("newest").unwrap();
+    let without = View {
+        schema: Schema::new(Vec::new()),
+        ..View::clone(view)
+    };
+    let key = KeyValue::String("UA".to_owned());
+    let entity = EntityKey::new([(&view.entity.join_keys[0].name, &key)]);
+    let header = Header {
+        event: at("11:30"),
+        created: Some(at("11:30")),
+        as_of: at("12:00"),
+    };
+    let mut blob = Vec::new();
+    encode(&without.schema, header, &Body::Values(Vec::new()), &mut blob);
+    let writer = ground.online().writer();
+    writer.put_schema(&without).await.unwrap();
+    let written = writer.write(&view.name, Guard::AsOf, &[(entity, blob)]).await.unwrap();
+    assert_eq!(written.written, 1);
+    let wrong = verify(&ground, "newest").await;
+    assert_eq!(counts(&wrong), [1, 0, 1, 0, 0, 0]);
+    assert_eq!(wrong.differences[0].features[0].feature, "delay");
 }
 
 #[tokio::test]

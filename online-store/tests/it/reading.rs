@@ -1,4 +1,4 @@
-//! Rows, statuses, layouts of other versions, and damage.
+//! Rows, statuses and damage.
 
 use std::sync::Arc;
 
@@ -6,23 +6,14 @@ use feature_defs::codec::{Body, Schema};
 use feature_defs::definitions::View;
 use feature_defs::serving::{Status, StoredRow};
 use feature_defs::value::{Value, ValueType};
-use online_store::{Guard, Lookup, OnlineWriter, StoreError};
+use online_store::{Lookup, StoreError};
 
 use crate::support::{
-    SECOND, Times, aggregate_view, at, blob, carrier, counter, counter_view, create, marker, number, read_one,
-    row_view, shared_url, store, store_at,
+    SECOND, Times, aggregate_view, at, blob, carrier, counter, counter_view, create, marker, number, put, read_one,
+    shared_url, store, store_at,
 };
 
 const SEC: i64 = 1_000_000;
-
-async fn put(writer: &OnlineWriter, view: &View, name: &str, blob: Vec<u8>) {
-    let guard = if view.is_aggregate() {
-        Guard::AsOf
-    } else {
-        Guard::EventThenCreated { complete_as_of: None }
-    };
-    writer.write(&view.name, guard, &[(carrier(name), blob)]).await.unwrap();
-}
 
 #[tokio::test]
 async fn rows_come_in_the_order_asked_with_their_statuses() {
@@ -65,6 +56,7 @@ async fn rows_come_in_the_order_asked_with_their_statuses() {
         status,
         event: Some(at(event)),
         values: vec![Some(Value::Int64(n))],
+        lacking: Vec::new(),
     };
     let expected = [
         row(Status::Present, 96 * SEC, 3), // as old as the marker, for nothing changed since
@@ -78,41 +70,6 @@ async fn rows_come_in_the_order_asked_with_their_statuses() {
     assert_eq!(found, expected);
     assert_eq!(reader.read(&[], at(0), SECOND).await.unwrap(), []);
     assert_eq!(reader.marker(&rows.name), None);
-}
-
-#[tokio::test]
-async fn layouts_of_other_versions_are_read_by_name_and_type() {
-    use ValueType::{Float64, Int64, String};
-    let v1 = row_view(&[("a", Int64), ("b", String), ("c", Float64)]);
-    // Another order, `b` dropped, `c` of another type, `d` added.
-    let v2 = row_view(&[("d", String), ("c", Int64), ("a", Int64)]);
-    let store = store();
-    let writer = store.writer();
-    let readers = [&v1, &v2].map(|view| store.reader(vec![view.clone()]));
-    let text = |text: &str| Some(Value::String(text.into()));
-    let old = Body::Values(vec![Some(Value::Int64(1)), text("x"), None]);
-    let new = Body::Values(vec![text("y"), Some(Value::Int64(2)), Some(Value::Int64(3))]);
-
-    writer.put_schema(&v1).await.unwrap();
-    put(&writer, &v1, "old", blob(&v1, Times::all(1), &old)).await;
-    let read = async |reader: usize, name: &str| {
-        let view = [&v1, &v2][reader];
-        let row = read_one(&readers[reader], view, &carrier(name), 1).await;
-        assert_eq!(row.status, Status::Present);
-        row.values
-    };
-    assert_eq!(read(0, "old").await, [Some(Value::Int64(1)), text("x"), None]);
-    assert_eq!(read(1, "old").await, [None, None, Some(Value::Int64(1))]);
-
-    // The old reader has refreshed already, and meets a layout that it has never heard of.
-    writer.put_schema(&v2).await.unwrap();
-    put(&writer, &v2, "new", blob(&v2, Times::all(1), &new)).await;
-    assert_eq!(read(0, "new").await, [Some(Value::Int64(3)), None, None]);
-    assert_eq!(
-        read(1, "new").await,
-        [text("y"), Some(Value::Int64(2)), Some(Value::Int64(3))]
-    );
-    assert_eq!(read(1, "old").await, [None, None, Some(Value::Int64(1))]);
 }
 
 #[tokio::test]

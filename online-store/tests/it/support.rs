@@ -12,7 +12,7 @@ use feature_defs::name::FeatureName;
 use feature_defs::serving::{Marker, StoredRow};
 use feature_defs::time::{Span, Timestamp};
 use feature_defs::value::{Value, ValueType};
-use online_store::{Lookup, OnlineReader, OnlineStore, OnlineWriter, RedisUrl, SharedConnection, StoreError};
+use online_store::{Guard, Lookup, OnlineReader, OnlineStore, OnlineWriter, RedisUrl, SharedConnection, StoreError};
 use tempfile::TempDir;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -278,6 +278,16 @@ pub(crate) fn blob(view: &View, times: Times, body: &Body) -> Vec<u8> {
 /// A blob of a view of one int64.
 pub(crate) fn counter(view: &View, times: Times, n: i64) -> Vec<u8> {
     blob(view, times, &Body::Values(vec![Some(Value::Int64(n))]))
+}
+
+/// Writes a blob where its view's runs would.
+pub(crate) async fn put(writer: &OnlineWriter, view: &View, name: &str, blob: Vec<u8>) {
+    let guard = if view.is_aggregate() {
+        Guard::AsOf
+    } else {
+        Guard::EventThenCreated { complete_as_of: None }
+    };
+    writer.write(&view.name, guard, &[(carrier(name), blob)]).await.unwrap();
 }
 
 pub(crate) fn marker(run: &str, as_of: i64, full_as_of: i64) -> Marker {

@@ -28,6 +28,8 @@ async fn read_stored(reader: &OnlineReader, view: &View, names: &[&str], now: i6
             Vec::new()
         };
         assert_eq!(row.values, values);
+        let lacking = found.stored.iter().flatten().flat_map(|stored| &stored.lacking);
+        assert_eq!(row.lacking, lacking.copied().collect::<Vec<_>>());
     }
     found
 }
@@ -62,6 +64,7 @@ async fn what_is_stored_is_told_whether_or_not_it_counts() {
                     as_of: at(as_of),
                 },
                 values: n.map(|n| vec![Some(Value::Int64(n))]),
+                lacking: Vec::new(),
             })
         };
         let event = if view.is_aggregate() { 30 } else { 19 };
@@ -157,6 +160,7 @@ async fn other_layouts_are_mapped_and_damage_is_named() {
     let found = read_stored(&reader, &view, &["old", "deleted", "short", "list", "layout"], 1).await;
     let stored = |i: usize| found[i].stored.clone().unwrap().unwrap();
     assert_eq!(stored(0).values, Some(vec![None, Some(Value::Int64(7))]));
+    assert_eq!((stored(0).lacking, stored(1).lacking), (vec![0], Vec::new()));
     assert_eq!(stored(1).values, None);
     for (i, problem) in [(2, "4 bytes"), (3, "WRONGTYPE"), (4, "schema")] {
         let error = found[i].stored.clone().unwrap_err();

@@ -184,7 +184,7 @@ pub struct VersionFile {
     /// What to do with values older than their view's ttl.
     #[serde(default)]
     pub when_stale: WhenStale,
-    /// What to do when a view has no row for the instance.
+    /// What to do when a view has no row for the instance, or one that was written without a feature that the model reads.
     #[serde(default)]
     pub when_missing: WhenMissing,
     /// What to do when the store could not be read.
@@ -283,11 +283,11 @@ impl WhenStale {
     }
 }
 
-/// What to do when a view has no row for the instance.
+/// What to do when a view has no row for the instance, or one that was written without a feature that the model reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenMissing {
-    /// Its features are null, and so their default, as in training.
+    /// What is missing is null, and so its default, as in training.
     #[default]
     Default,
     /// The row is rejected.

@@ -1,6 +1,6 @@
 //! `?explain=true`: every input of a row, with its value, status and origin.
 
-use feature_defs::assemble::{Assembled, Stale};
+use feature_defs::assemble::{self, Assembled, Stale};
 use feature_defs::definitions::{Origin, Service};
 use feature_defs::serving::{Status, StoredRow};
 use feature_defs::value::Value;
@@ -95,14 +95,7 @@ impl Explained {
 
 fn origin_of(origin: Origin, instance: &Instance) -> InputOrigin {
     match origin {
-        Origin::Stored { join, feature }
-            if instance
-                .overrides
-                .iter()
-                .any(|o| o.join == join && o.feature == feature) =>
-        {
-            InputOrigin::Override
-        }
+        Origin::Stored { join, feature } if instance.sets(join, feature) => InputOrigin::Override,
         Origin::Stored { .. } => InputOrigin::Stored,
         Origin::Derived { .. } => InputOrigin::Derived,
         Origin::Request { .. } | Origin::RequestTime => InputOrigin::Request,
@@ -123,17 +116,13 @@ fn read_by_derived(service: &Service, instance: &Instance, stored: &[StoredRow],
                     .overrides
                     .iter()
                     .find(|o| o.join == join && o.feature == feature);
-                let value = match touch {
-                    Some(touch) => touch.value.clone(),
-                    None if stored[join].status == Status::OutsideMaxAge && stale == Stale::Default => None,
-                    None => stored[join].values.get(feature).cloned().flatten(),
-                };
-                let found = if touch.is_some() {
-                    Status::Present
-                } else {
-                    stored[join].status
-                };
-                (name, value, found)
+                match touch {
+                    Some(touch) => (name, touch.value.clone(), Status::Present),
+                    None => {
+                        let (value, status) = assemble::stored(&stored[join], feature, stale);
+                        (name, value.cloned(), status)
+                    }
+                }
             }
             Origin::Request { index } => (
                 service.request[index].name.to_string(),

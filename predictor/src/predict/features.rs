@@ -6,6 +6,7 @@ use std::time::Duration;
 use feature_defs::assemble::{Assembled, Parts, assemble};
 use feature_defs::definitions::{Origin, Service};
 use feature_defs::key::EntityKey;
+use feature_defs::name::{FeatureName, ViewName};
 use feature_defs::serving::{Status, StoredRow};
 use feature_defs::time::Timestamp;
 use online_store::{Lookup, OnlineReader};
@@ -64,7 +65,8 @@ pub(super) fn is_unavailable(stored: &[StoredRow]) -> bool {
 /// The inputs of one row, or why policy rejects it.
 ///
 /// # Errors
-/// A view has no row, or one too old, and the model's policy is to reject then.
+/// A view has no row, one too old, or one that was written without a feature that the model reads, and the model's policy
+/// is to reject then.
 pub(super) fn merge(
     model: &Model,
     instance: &Instance,
@@ -76,11 +78,18 @@ pub(super) fn merge(
         let at = stored.iter().position(|row| row.status == status);
         at.map(|i| model.service.joins[i].alias.clone())
     };
-    if let (WhenMissing::Reject, Some(view)) = (model.settings.when_missing, of(Status::NotFound)) {
-        return Err(RowError {
-            code: "feature_missing",
-            message: format!("view `{view}` has no row for this instance, and the model's policy is to reject then"),
-        });
+    if model.settings.when_missing == WhenMissing::Reject {
+        let absent = match of(Status::NotFound) {
+            Some(view) => Some(format!("view `{view}` has no row for this instance")),
+            None => lacked(&model.service, instance, stored)
+                .map(|(view, feature)| format!("view `{view}` has no `{feature}` for this instance yet")),
+        };
+        if let Some(absent) = absent {
+            return Err(RowError {
+                code: "feature_missing",
+                message: format!("{absent}, and the model's policy is to reject then"),
+            });
+        }
     }
     match (model.settings.when_stale, of(Status::OutsideMaxAge)) {
         (WhenStale::Reject, Some(view)) => {
@@ -110,6 +119,26 @@ pub(super) fn merge(
     Ok(inputs)
 }
 
+/// A feature that the model reads, and that its row was written without: of a view and by a name.
+fn lacked<'a>(
+    service: &'a Service,
+    instance: &Instance,
+    stored: &[StoredRow],
+) -> Option<(&'a ViewName, &'a FeatureName)> {
+    if stored.iter().all(|row| row.lacking.is_empty()) {
+        return None;
+    }
+    let inputs = service.inputs.iter().map(|input| &input.origin);
+    let derived = service.derived.iter().flat_map(|d| d.expression.origins());
+    inputs.chain(derived).find_map(|origin| match *origin {
+        Origin::Stored { join, feature } if stored[join].lacks(feature) && !instance.sets(join, feature) => {
+            let join = &service.joins[join];
+            Some((&join.alias, &join.view.fields()[feature].name))
+        }
+        _ => None,
+    })
+}
+
 /// The stored rows as a caller would have them: those it touches count as present, with nulls where policy would not
 /// use what is there.
 fn overridden(model: &Model, instance: &Instance, stored: &[StoredRow]) -> Vec<StoredRow> {
@@ -127,6 +156,7 @@ fn overridden(model: &Model, instance: &Instance, stored: &[StoredRow]) -> Vec<S
         row.status = Status::Present;
         for touch in touched {
             row.values[touch.feature].clone_from(&touch.value);
+            row.lacking.retain(|feature| *feature != touch.feature);
         }
     }
     rows
@@ -137,12 +167,9 @@ fn restore_statuses(service: &Service, instance: &Instance, stored: &[StoredRow]
     for (input, assembled) in service.inputs.iter().zip(inputs) {
         if let Origin::Stored { join, feature } = input.origin
             && stored[join].status != Status::Present
-            && !instance
-                .overrides
-                .iter()
-                .any(|o| o.join == join && o.feature == feature)
+            && !instance.sets(join, feature)
         {
-            assembled.status = stored[join].status;
+            assembled.status = stored[join].feature(feature).1;
         }
     }
 }

@@ -77,6 +77,13 @@ pub struct Override {
     pub value: Option<Value>,
 }
 
+impl Instance {
+    /// Whether the caller sets this feature of this join itself.
+    pub fn sets(&self, join: usize, feature: usize) -> bool {
+        self.overrides.iter().any(|o| o.join == join && o.feature == feature)
+    }
+}
+
 impl RequestShape {
     /// The shape of requests for a model that `service` feeds.
     pub fn new(service: &Service, signature: &Signature, overrides: bool) -> Self {

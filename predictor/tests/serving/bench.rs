@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_defs::codec::{self, Body, Header};
-use feature_defs::definitions::{self, Definitions};
+use feature_defs::codec::{self, Body, Field, Header, Schema};
+use feature_defs::definitions::{self, Definitions, View};
 use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::time::{ManualClock, Timestamp};
 use feature_defs::value::Value;
@@ -233,13 +233,31 @@ impl Bench {
     /// Stores a row of view `ops` that was true `age_s` seconds ago.
     pub(crate) async fn row(&self, carrier: &str, age_s: u32, late_rate: Option<f64>, arrivals: Option<i64>) {
         let view = self.definitions.view("ops").unwrap();
+        let values = vec![late_rate.map(Value::Float64), arrivals.map(Value::Int64)];
+        self.row_of(view, carrier, age_s, values).await;
+    }
+
+    /// Stores a row of view `ops` as it was when it had only these features.
+    pub(crate) async fn row_with(&self, carrier: &str, features: &[(&str, Value)]) {
+        let field = |(name, value): &(&str, Value)| Field {
+            name: name.parse().unwrap(),
+            value_type: value.value_type(),
+        };
+        let view = View {
+            schema: Schema::new(features.iter().map(field).collect()),
+            ..View::clone(self.definitions.view("ops").unwrap())
+        };
+        let values = features.iter().map(|(_, value)| Some(value.clone())).collect();
+        self.row_of(&view, carrier, 1, values).await;
+    }
+
+    async fn row_of(&self, view: &View, carrier: &str, age_s: u32, values: Vec<Option<Value>>) {
         let at = now().minus(feature_defs::time::Span::from_secs(age_s));
         let header = Header {
             event: at,
             created: None,
             as_of: now(),
         };
-        let values = vec![late_rate.map(Value::Float64), arrivals.map(Value::Int64)];
         let mut blob = Vec::new();
         codec::encode(&view.schema, header, &Body::Values(values), &mut blob);
         let join_key = "carrier".parse().unwrap();

@@ -1,5 +1,6 @@
 //! Old values, missing rows and overrides, as the model's policies say.
 
+use feature_defs::value::Value;
 use serde_json::json;
 
 use crate::bench::{Bench, LINEAR, PATIENT, explain, predict};
@@ -62,6 +63,76 @@ async fn a_missing_row_is_a_default_or_a_reason_to_reject() {
         "a null is not a missing row"
     );
     assert_eq!(answer["rows"][1]["error"]["code"], "feature_missing");
+}
+
+#[tokio::test]
+async fn a_feature_that_its_row_was_written_without_is_missing() {
+    let defaults = LINEAR.replace("\"full\"", "\"defaults\"");
+    let bench = Bench::new().model("defaults", "linear", PATIENT, &defaults).model(
+        "reject",
+        "linear",
+        PATIENT,
+        &with("when_missing = \"reject\"\noverrides = true"),
+    );
+    // An input, and what only a derived feature reads; and one that no model reads.
+    bench.row_with("no_rate", &[("arrivals", Value::Int64(3))]).await;
+    bench
+        .row_with("no_arrivals", &[("late_rate", Value::Float64(0.25))])
+        .await;
+    bench
+        .row_with(
+            "more",
+            &[
+                ("late_rate", Value::Float64(0.25)),
+                ("old", Value::Int64(1)),
+                ("arrivals", Value::Int64(3)),
+            ],
+        )
+        .await;
+    let app = bench.app();
+    let instances = json!([
+        { "carrier": "no_rate", "minute": 1 },
+        { "carrier": "no_arrivals", "minute": 1 },
+        { "carrier": "more", "minute": 1 },
+    ]);
+    let answer = explain(&app, "defaults", instances.clone()).await;
+    assert_eq!(
+        answer["predictions"],
+        json!([{ "y": 1.0 + 5.0 + 600.0 }, { "y": 1.0 + 2.5 + 700.0 }, { "y": 1.0 + 2.5 + 600.0 }])
+    );
+    let rows = &answer["rows"];
+    assert_eq!(rows[0]["features"]["ops"]["status"], "PRESENT", "the row is there");
+    assert_eq!(
+        rows[0]["inputs"]["ops__late_rate"],
+        json!({ "value": 0.5, "status": "NOT_FOUND", "origin": "stored", "defaulted": true })
+    );
+    assert_eq!(rows[0]["read_by_derived"]["ops__arrivals"]["status"], "PRESENT");
+    assert_eq!(rows[1]["read_by_derived"]["ops__arrivals"]["status"], "NOT_FOUND");
+
+    let answer = predict(&app, "reject", instances).await;
+    assert_eq!(answer["predictions"], json!([null, null, { "y": 1.0 + 2.5 + 600.0 }]));
+    for (row, feature) in [(0, "late_rate"), (1, "arrivals")] {
+        let error = &answer["rows"][row]["error"];
+        let told =
+            format!("view `ops` has no `{feature}` for this instance yet, and the model's policy is to reject then");
+        assert_eq!(
+            (&error["code"], &error["message"]),
+            (&json!("feature_missing"), &json!(told))
+        );
+    }
+    // What the caller sets is not missing, and what it does not set is what it was.
+    let answer = explain(
+        &app,
+        "reject",
+        json!([
+            { "carrier": "no_rate", "minute": 1, "ops__late_rate": 0.5 },
+            { "carrier": "no_rate", "minute": 1, "ops__arrivals": 1 },
+        ]),
+    )
+    .await;
+    assert_eq!(answer["predictions"], json!([{ "y": 1.0 + 5.0 + 600.0 }, null]));
+    assert_eq!(answer["rows"][0]["inputs"]["ops__late_rate"]["origin"], "override");
+    assert_eq!(answer["rows"][0]["inputs"]["ops__late_rate"]["status"], "PRESENT");
 }
 
 #[tokio::test]

@@ -6,6 +6,47 @@ use crate::Mode::{Full, Incremental};
 use crate::testing::{CREATED, Ground, arrivals_toml, at};
 
 #[tokio::test]
+async fn a_feature_that_is_added_or_retyped_is_not_found_until_the_next_run() {
+    let mut ground = Ground::arrivals().await;
+    ground.arrival("UA", "11:30", "11:30", "10").await;
+    ground.arrival("AA", "11:30", "11:30", "NULL").await;
+    ground.run("newest", Full, "12:00").await;
+    let before = "features = [{ name = \"delay\", type = \"float64\" }]";
+    let added = "features = [{ name = \"late\", column = \"delay\", type = \"float64\" }, { name = \"delay\", type = \"float64\" }]";
+    let retyped = "features = [{ name = \"late\", column = \"delay\", type = \"float32\" }, { name = \"delay\", type = \"float32\" }]";
+    let toml = arrivals_toml(CREATED);
+    let found = async |ground: &Ground, carrier: &str| {
+        let row = ground.read("newest", carrier, "12:10").await;
+        assert_eq!((row.status, row.event), (Status::Present, Some(at("11:30"))));
+        [row.feature(0).1, row.feature(1).1]
+    };
+    let told = async |ground: &Ground| {
+        let values = [("carrier".to_owned(), "UA".to_owned())];
+        let features = ground.app.get("delay", &values).await.unwrap();
+        let newest = features.iter().find(|f| f.feature == "newest__delay").unwrap();
+        (
+            newest.status,
+            newest.value.clone(),
+            newest.defaulted,
+            newest.age_ms.is_some(),
+        )
+    };
+    ground.redefine(&toml.replace(before, added));
+    assert_eq!(found(&ground, "UA").await, [Status::NotFound, Status::Present]);
+    assert_eq!(found(&ground, "AA").await, [Status::NotFound, Status::NullValue]);
+    assert_eq!(told(&ground).await, (Status::Present, 10.0.into(), false, true));
+    ground.redefine(&toml.replace(before, retyped));
+    assert_eq!(found(&ground, "UA").await, [Status::NotFound, Status::NotFound]);
+    assert_eq!(told(&ground).await, (Status::NotFound, (-1.0).into(), true, false));
+    ground.sql("ALTER TABLE arrivals ALTER delay TYPE float4").await;
+    let run = ground.run("newest", Incremental, "12:10").await;
+    assert!(run.forced_full.is_some());
+    assert_eq!(found(&ground, "UA").await, [Status::Present, Status::Present]);
+    assert_eq!(found(&ground, "AA").await, [Status::NullValue, Status::NullValue]);
+    assert_eq!(told(&ground).await, (Status::Present, 10.0.into(), false, true));
+}
+
+#[tokio::test]
 async fn an_unfinished_run_of_another_definition_forces_a_full_run() {
     let mut ground = Ground::arrivals().await;
     let ours = arrivals_toml(CREATED);

@@ -61,7 +61,7 @@ impl OnlineStore {
         self.reads.query(redis::cmd("PING"), within).await
     }
 
-    /// A reader of these views' values.
+    /// A reader of these views' values. Of one name there may be several definitions, each read as it says.
     pub fn reader(&self, views: Vec<Arc<View>>) -> OnlineReader {
         OnlineReader::new(self.reads.clone(), self.project.clone(), views)
     }

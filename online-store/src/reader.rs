@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::{Deadline, SharedConnection};
 use crate::error::StoreError;
 use crate::found::Found;
-use crate::views::ViewState;
+use crate::views::{Known, NamedView, Views};
 
 /// How often markers and schemas are read again.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub struct Lookup<'a> {
 pub struct OnlineReader {
     connection: SharedConnection,
     project: ProjectName,
-    views: HashMap<ViewName, ViewState>,
+    views: Views,
     refreshed: AtomicBool,
     warnings: Mutex<Warnings>,
 }
@@ -54,14 +54,10 @@ struct Warnings {
 
 impl OnlineReader {
     pub(crate) fn new(connection: SharedConnection, project: ProjectName, views: Vec<Arc<View>>) -> Self {
-        let views = views
-            .into_iter()
-            .map(|view| (view.name.clone(), ViewState::new(view)))
-            .collect();
         Self {
             connection,
             project,
-            views,
+            views: Views::new(views),
             refreshed: AtomicBool::new(false),
             warnings: Mutex::default(),
         }
@@ -100,7 +96,7 @@ impl OnlineReader {
 
     /// The marker of a view, as last known.
     pub fn marker(&self, view: &ViewName) -> Option<Marker> {
-        self.views.get(view)?.marker.load().as_deref().cloned()
+        self.views.named(view)?.marker.load().as_deref().cloned()
     }
 
     /// One row a lookup, in order, in one round trip. A row's values are in the order of its view's fields; a feature
@@ -116,15 +112,14 @@ impl OnlineReader {
         within: Duration,
     ) -> Result<Vec<StoredRow>, StoreError> {
         let deadline = Deadline::after(within);
-        let states = self.states(lookups)?;
+        let known = self.known(lookups)?;
         // Without its marker, an aggregate can't be judged.
         if !self.refreshed.load(Ordering::Acquire) {
             self.refresh_by(deadline).await?;
         }
         // Before the values: a marker that a run sets meanwhile would judge values that the run has replaced.
-        let markers: Vec<_> = states.iter().map(|state| state.marker.load_full()).collect();
-        let states = states.into_iter().zip(markers).collect();
-        let found = self.look_up(lookups, states, now, deadline).await?;
+        let judged = known.into_iter().map(|known| (known, known.named.marker.load_full()));
+        let found = self.look_up(lookups, judged.collect(), now, deadline).await?;
         Ok(found.into_iter().map(Found::into_row).collect())
     }
 
@@ -140,34 +135,32 @@ impl OnlineReader {
         within: Duration,
     ) -> Result<Vec<Found>, StoreError> {
         let deadline = Deadline::after(within);
-        let states = self.states(lookups)?;
-        let distinct: HashMap<&ViewName, &ViewState> = states.iter().map(|state| (&state.view.name, *state)).collect();
-        let (names, distinct): (Vec<_>, Vec<_>) = distinct.into_iter().unzip();
-        let markers = self.refresh_views(&distinct, deadline).await?;
-        let markers: HashMap<_, _> = names.into_iter().zip(markers).collect();
-        let states = states
+        let known = self.known(lookups)?;
+        let names = distinct(known.iter().map(|known| known.named));
+        let markers = self.refresh_names(&names, deadline).await?;
+        let markers: HashMap<_, _> = names.iter().map(|named| &named.name).zip(markers).collect();
+        let judged = known
             .into_iter()
-            .map(|state| (state, markers[&state.view.name].clone()))
-            .collect();
-        self.look_up(lookups, states, now, deadline).await
+            .map(|known| (known, markers[&known.named.name].clone()));
+        self.look_up(lookups, judged.collect(), now, deadline).await
     }
 
     /// What each lookup finds, judged by the marker beside its view.
     async fn look_up(
         &self,
         lookups: &[Lookup<'_>],
-        views: Vec<(&ViewState, Option<Arc<Marker>>)>,
+        judged: Vec<(Known<'_>, Option<Arc<Marker>>)>,
         now: Timestamp,
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
         let answers = self.fetch(lookups, deadline).await?;
-        self.fetch_layouts(&views, &answers, deadline).await;
+        self.fetch_layouts(&judged, &answers, deadline).await;
         let found = lookups
             .iter()
-            .zip(views)
+            .zip(judged)
             .zip(&answers)
-            .map(|((lookup, (state, marker)), answer)| {
-                let found = Found::new(state, marker, answer, now);
+            .map(|((lookup, (known, marker)), answer)| {
+                let found = Found::new(known.state, marker, answer, now);
                 if let (Err(problem), Some(entity)) = (&found.stored, lookup.key) {
                     self.warn(&value_key(&self.project, &lookup.view.name, entity), problem);
                 }
@@ -176,17 +169,13 @@ impl OnlineReader {
         Ok(found.collect())
     }
 
-    fn states(&self, lookups: &[Lookup<'_>]) -> Result<Vec<&ViewState>, StoreError> {
-        lookups.iter().map(|lookup| self.state(lookup.view)).collect()
-    }
-
-    fn state(&self, view: &View) -> Result<&ViewState, StoreError> {
-        self.views
-            .get(&view.name)
-            .filter(|state| std::ptr::eq(&*state.view, view) || *state.view == *view)
-            .ok_or_else(|| StoreError::NotRead {
-                view: view.name.clone(),
+    fn known(&self, lookups: &[Lookup<'_>]) -> Result<Vec<Known<'_>>, StoreError> {
+        let known = lookups.iter().map(|lookup| {
+            self.views.find(lookup.view).ok_or_else(|| StoreError::NotRead {
+                view: lookup.view.name.clone(),
             })
+        });
+        known.collect()
     }
 
     /// One answer a lookup.
@@ -220,28 +209,28 @@ impl OnlineReader {
     }
 
     /// Looks once, in the same deadline, for the layouts of answers that are of no known one.
-    async fn fetch_layouts(&self, views: &[(&ViewState, Option<Arc<Marker>>)], answers: &[Value], deadline: Deadline) {
-        let mut unknown: Vec<(&ViewState, u64)> = Vec::new();
-        for ((state, _), answer) in views.iter().zip(answers) {
+    async fn fetch_layouts(&self, judged: &[(Known<'_>, Option<Arc<Marker>>)], answers: &[Value], deadline: Deadline) {
+        let mut unknown: Vec<(Known<'_>, u64)> = Vec::new();
+        for ((known, _), answer) in judged.iter().zip(answers) {
             if let Value::BulkString(blob) = answer
                 && let Ok((_, id)) = decode_header(blob)
-                && state.layout(id).is_none()
+                && known.state.layout(id).is_none()
                 && !unknown
                     .iter()
-                    .any(|(other, other_id)| *other_id == id && std::ptr::eq(*other, *state))
+                    .any(|(other, other_id)| *other_id == id && std::ptr::eq(other.state, known.state))
             {
-                unknown.push((state, id));
+                unknown.push((*known, id));
             }
         }
         if unknown.is_empty() {
             return;
         }
-        let states: Vec<&ViewState> = unknown.iter().map(|(state, _)| *state).collect();
-        match self.refresh_views(&states, deadline).await {
+        let names = distinct(unknown.iter().map(|(known, _)| known.named));
+        match self.refresh_names(&names, deadline).await {
             Ok(_) => {
-                for (state, id) in unknown {
-                    if state.layout(id).is_none() {
-                        state.miss(id);
+                for (known, id) in unknown {
+                    if known.state.layout(id).is_none() {
+                        known.state.miss(id);
                     }
                 }
             }
@@ -251,40 +240,40 @@ impl OnlineReader {
     }
 
     async fn refresh_by(&self, deadline: Deadline) -> Result<(), StoreError> {
-        let states: Vec<&ViewState> = self.views.values().collect();
-        self.refresh_views(&states, deadline).await?;
+        let names: Vec<&NamedView> = self.views.names().collect();
+        self.refresh_names(&names, deadline).await?;
         self.refreshed.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Reads the markers and schemas of these views again. The markers, in order.
-    async fn refresh_views(
+    /// Reads the markers and schemas of these names again. The markers, in order.
+    async fn refresh_names(
         &self,
-        states: &[&ViewState],
+        names: &[&NamedView],
         deadline: Deadline,
     ) -> Result<Vec<Option<Arc<Marker>>>, StoreError> {
-        if states.is_empty() {
+        if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut commands = Pipeline::with_capacity(2 * states.len());
-        for state in states {
+        let mut commands = Pipeline::with_capacity(2 * names.len());
+        for named in names {
             commands
                 .cmd("HGET")
-                .arg(marker_key(&self.project, &state.view.name))
+                .arg(marker_key(&self.project, &named.name))
                 .arg("json");
-            commands.cmd("HVALS").arg(schemas_key(&self.project, &state.view.name));
+            commands.cmd("HVALS").arg(schemas_key(&self.project, &named.name));
         }
         let mut answers = self.connection.send_by(&commands, deadline).await?.into_iter();
-        let mut markers = Vec::with_capacity(states.len());
-        for state in states {
+        let mut markers = Vec::with_capacity(names.len());
+        for named in names {
             let (marker, schemas) = (
                 answers.next().unwrap_or(Value::Nil),
                 answers.next().unwrap_or(Value::Nil),
             );
-            let marker = self.marker_of(&state.view.name, marker)?.map(Arc::new);
-            state.marker.store(marker.clone());
+            let marker = self.marker_of(&named.name, marker)?.map(Arc::new);
+            named.marker.store(marker.clone());
             markers.push(marker);
-            state.learn(&self.schemas_of(&state.view.name, schemas)?);
+            named.learn(&self.schemas_of(&named.name, schemas)?);
         }
         Ok(markers)
     }
@@ -347,4 +336,15 @@ impl OnlineReader {
             "what Redis holds at this key can't be read and counts as unavailable"
         );
     }
+}
+
+/// Each of these names once.
+fn distinct<'a>(names: impl Iterator<Item = &'a NamedView>) -> Vec<&'a NamedView> {
+    let mut distinct: Vec<&NamedView> = Vec::new();
+    for named in names {
+        if !distinct.iter().any(|other| std::ptr::eq(*other, named)) {
+            distinct.push(named);
+        }
+    }
+    distinct
 }

@@ -1,4 +1,7 @@
-//! What a reader knows of a view besides its values: the marker, and how stored layouts map to the view's features.
+//! What a reader knows of views besides their values: markers, and how stored layouts map to each view's features.
+//!
+//! While definitions change, some callers still read by the old definition of a view and others by the new one. What is
+//! stored beside the values belongs to the view's name; how it is understood, to each definition.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,15 +9,47 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use feature_defs::codec::{Body, DecodeError, Schema, decode_body};
 use feature_defs::definitions::View;
+use feature_defs::name::ViewName;
 use feature_defs::serving::Marker;
 use feature_defs::value::Value;
 
-/// One view of a reader. Readers see each part whole: parts are swapped, never changed.
+/// The views of a reader.
+#[derive(Debug)]
+pub(crate) struct Views {
+    names: Vec<NamedView>,
+    /// Where each definition stands, by its address: who looks up the very view that the reader was made with is not kept
+    /// waiting by a comparison.
+    places: HashMap<usize, Place>,
+    /// Keeps those addresses taken, though an equal view may be what is read by.
+    _given: Vec<Arc<View>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    name: usize,
+    definition: usize,
+}
+
+/// One name, with every definition of it that is read by. Readers see each part whole: parts are swapped, never changed.
+#[derive(Debug)]
+pub(crate) struct NamedView {
+    pub(crate) name: ViewName,
+    pub(crate) marker: ArcSwapOption<Marker>,
+    definitions: Vec<ViewState>,
+}
+
+/// One definition, and the stored layouts as it sees them.
 #[derive(Debug)]
 pub(crate) struct ViewState {
     pub(crate) view: Arc<View>,
-    pub(crate) marker: ArcSwapOption<Marker>,
     layouts: ArcSwap<HashMap<u64, Option<Arc<Layout>>>>,
+}
+
+/// A definition that is read by, under its name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) named: &'a NamedView,
+    pub(crate) state: &'a ViewState,
 }
 
 /// A stored layout, seen from the view.
@@ -27,8 +62,71 @@ pub(crate) struct Layout {
     lacking: Vec<usize>,
 }
 
+impl Views {
+    /// These views: of one name there may be several, and equal ones count once.
+    pub(crate) fn new(views: Vec<Arc<View>>) -> Self {
+        let mut names: Vec<NamedView> = Vec::new();
+        let mut places = HashMap::with_capacity(views.len());
+        for view in &views {
+            let name = names.iter().position(|named| named.name == view.name);
+            let name = name.unwrap_or_else(|| {
+                names.push(NamedView {
+                    name: view.name.clone(),
+                    marker: ArcSwapOption::empty(),
+                    definitions: Vec::new(),
+                });
+                names.len() - 1
+            });
+            let definitions = &mut names[name].definitions;
+            let definition = definitions.iter().position(|state| state.view == *view);
+            let definition = definition.unwrap_or_else(|| {
+                definitions.push(ViewState::new(Arc::clone(view)));
+                definitions.len() - 1
+            });
+            places.insert(address(view), Place { name, definition });
+        }
+        Self {
+            names,
+            places,
+            _given: views,
+        }
+    }
+
+    /// What is known of a view: of this very one, or of one that equals it.
+    pub(crate) fn find(&self, view: &View) -> Option<Known<'_>> {
+        if let Some(place) = self.places.get(&address(view)) {
+            let named = &self.names[place.name];
+            let state = &named.definitions[place.definition];
+            return Some(Known { named, state });
+        }
+        let named = self.named(&view.name)?;
+        let state = named.definitions.iter().find(|state| *state.view == *view)?;
+        Some(Known { named, state })
+    }
+
+    pub(crate) fn named(&self, name: &ViewName) -> Option<&NamedView> {
+        self.names.iter().find(|named| named.name == *name)
+    }
+
+    /// Each name once.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &NamedView> {
+        self.names.iter()
+    }
+}
+
+fn address(view: &View) -> usize {
+    std::ptr::from_ref(view).addr()
+}
+
+impl NamedView {
+    /// Learns the layouts that are stored, for every definition.
+    pub(crate) fn learn(&self, stored: &[Schema]) {
+        self.definitions.iter().for_each(|state| state.learn(stored));
+    }
+}
+
 impl ViewState {
-    pub(crate) fn new(view: Arc<View>) -> Self {
+    fn new(view: Arc<View>) -> Self {
         let own = Layout {
             stored: view.schema.clone(),
             positions: None,
@@ -37,7 +135,6 @@ impl ViewState {
         let layouts = HashMap::from([(view.schema.id(), Some(Arc::new(own)))]);
         Self {
             view,
-            marker: ArcSwapOption::empty(),
             layouts: ArcSwap::from_pointee(layouts),
         }
     }
@@ -48,7 +145,7 @@ impl ViewState {
     }
 
     /// Learns the layouts that are stored, and forgets in which ids it was disappointed.
-    pub(crate) fn learn(&self, stored: &[Schema]) {
+    fn learn(&self, stored: &[Schema]) {
         let known = self.layouts.load();
         if stored
             .iter()

@@ -4,9 +4,12 @@ use feature_defs::codec::Body;
 use feature_defs::definitions::View;
 use feature_defs::serving::Status;
 use feature_defs::value::{Value, ValueType};
-use online_store::OnlineReader;
+use online_store::{Lookup, OnlineReader};
 
-use crate::support::{Times, blob, carrier, put, read_one, row_view, store};
+use crate::support::{
+    SECOND, Server, Times, aggregate_view, at, blob, carrier, counter_view, create, marker, put, read_one, row_view,
+    store, store_at,
+};
 
 /// What a definition's reader finds of a row: each feature's value, or else its status.
 async fn found(reader: &OnlineReader, view: &View, name: &str) -> String {
@@ -84,9 +87,9 @@ async fn features_are_found_by_name_and_type_and_what_a_row_lacks_is_not_found()
     ];
     let store = store();
     let writer = store.writer();
-    let readers = definitions
-        .each_ref()
-        .map(|(view, ..)| store.reader(vec![view.clone()]));
+    let views = definitions.each_ref().map(|(view, ..)| view.clone());
+    let together = store.reader(views.to_vec());
+    let readers = views.each_ref().map(|view| store.reader(vec![view.clone()]));
     for (i, (view, values, expected)) in definitions.iter().enumerate() {
         // All but the first meet readers that have refreshed already, and have never heard of this layout.
         let name = i.to_string();
@@ -94,8 +97,10 @@ async fn features_are_found_by_name_and_type_and_what_a_row_lacks_is_not_found()
         let body = Body::Values(values.clone());
         put(&writer, view, &name, blob(view, Times::all(1), &body)).await;
         for (other, expected) in expected.iter().enumerate() {
-            let told = found(&readers[other], &definitions[other].0, &name).await;
-            assert_eq!(told, *expected, "definition {other} of what definition {i} wrote");
+            for reader in [&readers[other], &together] {
+                let told = found(reader, &views[other], &name).await;
+                assert_eq!(told, *expected, "definition {other} of what definition {i} wrote");
+            }
         }
     }
 }
@@ -125,4 +130,64 @@ async fn a_type_may_change_and_change_back() {
     assert_eq!(both().await, told("NOT_FOUND", "7.5"));
     write(&int, 3, Value::Int64(8)).await;
     assert_eq!(both().await, told("8", "NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn definitions_of_one_name_share_what_is_stored_beside_its_values() {
+    let server = Server::start();
+    let (store, raw) = store_at(&server.url());
+    let writer = store.writer();
+    let calls = async |command: &str| {
+        let stats: String = raw.run(&[b"INFO", b"commandstats"]).await;
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse::<u64>().unwrap())
+    };
+    let reset = async || raw.run::<()>(&[b"CONFIG", b"RESETSTAT"]).await;
+    let (old, equal) = (counter_view(), counter_view());
+    let new = row_view(&[("added", ValueType::Bool), ("n", ValueType::Int64)]);
+    let rows = [&old, &equal, &new];
+    let aggregates = aggregate_view();
+    let reader = store.reader(vec![old.clone(), equal.clone(), new.clone(), old.clone(), aggregates]);
+    reader.refresh().await.unwrap();
+    assert_eq!((calls("hget").await, calls("hvals").await), (2, 2), "once a name");
+
+    // An unknown layout is looked for once a name, whoever meets it, and in the same read.
+    let newest = row_view(&[("n", ValueType::Int64), ("z", ValueType::Bool)]);
+    writer.put_schema(&newest).await.unwrap();
+    let values = Body::Values(vec![Some(Value::Int64(7)), Some(Value::Bool(true))]);
+    put(&writer, &newest, "UA", blob(&newest, Times::all(5), &values)).await;
+    reset().await;
+    let ua = carrier("UA");
+    let lookups = rows.map(|view| Lookup { view, key: Some(&ua) });
+    let found = reader.read(&lookups, at(5), 5 * SECOND).await.unwrap();
+    assert_eq!(
+        found.iter().map(|row| row.lacking.clone()).collect::<Vec<_>>(),
+        [vec![], vec![], vec![0]]
+    );
+    assert_eq!(found[0], found[1]);
+    assert_eq!(found[2].feature(1), (Some(&Value::Int64(7)), Status::Present));
+    assert_eq!(
+        (calls("get").await, calls("hget").await, calls("hvals").await),
+        (3, 1, 1)
+    );
+    reset().await;
+    reader.read(&lookups, at(5), 5 * SECOND).await.unwrap();
+    assert_eq!(
+        (calls("get").await, calls("hget").await, calls("hvals").await),
+        (3, 0, 0)
+    );
+
+    // The marker is the name's, and each definition judges by it.
+    let replaced = marker("r", 6, 6);
+    assert!(create(&writer, &new, &replaced).await);
+    let found = reader.read_stored(&lookups, at(6), 5 * SECOND).await.unwrap();
+    for found in &found {
+        assert_eq!(
+            (found.status, found.marker.as_deref()),
+            (Status::NotFound, Some(&replaced))
+        );
+    }
+    assert_eq!((calls("hget").await, calls("hvals").await), (1, 1));
 }

@@ -114,7 +114,7 @@ impl App {
     async fn lock_when_idle<'a>(&'a self, view: &'a View) -> Result<Lock<'a>, ForgetError> {
         let waited = Instant::now();
         loop {
-            match Lock::take(self.store(), view, Shard::WHOLE).await {
+            match Lock::take(self.store(), &view.name, Shard::WHOLE).await {
                 Ok(lock) => return Ok(lock),
                 Err(RunError::Busy { .. }) if waited.elapsed() < RUN_ENDS_WITHIN => {
                     tokio::time::sleep(Duration::from_millis(200)).await;

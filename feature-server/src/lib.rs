@@ -4,6 +4,7 @@
 //! schedules are its edges.
 
 mod app;
+mod applied;
 pub mod cli;
 mod database;
 mod databases;
@@ -25,6 +26,7 @@ mod training;
 mod verify;
 
 pub use app::{App, DatabaseCheck, OpenError, Settings, Time, UnknownService, UnknownView};
+pub use applied::NotApplied;
 pub use database::{DatabaseError, DatabaseUrl, InvalidDatabaseUrl};
 pub use databases::UnknownDatabase;
 pub use forget::{ForgetError, Forgotten, ForgottenIn};

@@ -46,6 +46,7 @@ impl App {
         asked: &Asked,
         lock: &mut Lock<'_>,
     ) -> Result<Beginning<'a>, RunError> {
+        self.may_write(view).await?;
         let connection = self.database_of(&view.source).url().connect().await?;
         let now = self.now_at(&view.source).await?;
         if let Some(as_of) = asked.as_of.filter(|&as_of| as_of > now) {

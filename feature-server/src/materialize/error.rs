@@ -6,6 +6,7 @@ use online_store::StoreError;
 use uuid::Uuid;
 
 use crate::app::UnknownView;
+use crate::applied::{MayNotWrite, NotApplied};
 use crate::database::DatabaseError;
 use crate::source::Problem;
 
@@ -19,6 +20,8 @@ pub enum RunError {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Online(#[from] StoreError),
+    #[error(transparent)]
+    NotApplied(#[from] NotApplied),
     #[error("view {view} is being materialized already by {holder}: wait for it to end, or end it{remedy}")]
     Busy {
         view: ViewName,
@@ -103,7 +106,21 @@ impl RunError {
     pub(super) const fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Future { .. } | Self::Earlier { .. } | Self::ReplaceAsOf { .. } | Self::Range(_) | Self::Busy { .. }
+            Self::Future { .. }
+                | Self::Earlier { .. }
+                | Self::ReplaceAsOf { .. }
+                | Self::Range(_)
+                | Self::Busy { .. }
+                | Self::NotApplied(_)
         )
+    }
+}
+
+impl From<MayNotWrite> for RunError {
+    fn from(error: MayNotWrite) -> Self {
+        match error {
+            MayNotWrite::NotApplied(refusal) => refusal.into(),
+            MayNotWrite::Database(error) => error.into(),
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use feature_defs::definitions::View;
+use feature_defs::name::ViewName;
 use sqlx::postgres::PgConnection;
 
 use super::RunError;
@@ -20,7 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Lock<'a> {
     store: &'a Store,
-    view: &'a View,
+    view: &'a ViewName,
     shard: Shard,
     pub(super) connection: PgConnection,
 }
@@ -39,7 +39,7 @@ impl<'a> Lock<'a> {
     ///
     /// # Errors
     /// [`RunError::Busy`] with the run that holds it.
-    pub(crate) async fn take(store: &'a Store, view: &'a View, shard: Shard) -> Result<Self, RunError> {
+    pub(crate) async fn take(store: &'a Store, view: &'a ViewName, shard: Shard) -> Result<Self, RunError> {
         let connection = store.url().connect().await?;
         let mut lock = Self {
             store,
@@ -47,7 +47,7 @@ impl<'a> Lock<'a> {
             shard,
             connection,
         };
-        let name = view.name.as_str();
+        let name = view.as_str();
         if !shard.is_whole() {
             // First, so that whoever else holds the view's lock has decided which run it works on.
             lock.take_turn().await?;
@@ -90,7 +90,7 @@ impl<'a> Lock<'a> {
     async fn take_turn(&mut self) -> Result<(), DatabaseError> {
         sqlx::query!(
             "SELECT pg_advisory_lock(hashtextextended($1, 0))",
-            format!("{} turn", self.store.view_lock(self.view.name.as_str()))
+            format!("{} turn", self.store.view_lock(self.view.as_str()))
         )
         .fetch_one(&mut self.connection)
         .await
@@ -105,7 +105,7 @@ impl<'a> Lock<'a> {
         }
         sqlx::query!(
             "SELECT pg_advisory_unlock(hashtextextended($1, 0))",
-            format!("{} turn", self.store.view_lock(self.view.name.as_str()))
+            format!("{} turn", self.store.view_lock(self.view.as_str()))
         )
         .fetch_one(&mut self.connection)
         .await
@@ -117,7 +117,7 @@ impl<'a> Lock<'a> {
     pub(super) async fn has_company(&self) -> Result<bool, DatabaseError> {
         let holders = self
             .store
-            .lock_holders(&self.store.view_lock(self.view.name.as_str()))
+            .lock_holders(&self.store.view_lock(self.view.as_str()))
             .await?;
         Ok(holders.len() > 1)
     }
@@ -132,7 +132,7 @@ impl<'a> Lock<'a> {
 
     /// The error that says who is at work.
     pub(super) async fn busy(&mut self, taken: Taken) -> Result<RunError, DatabaseError> {
-        let name = self.view.name.as_str();
+        let name = self.view.as_str();
         let ours: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
             .fetch_one(&mut self.connection)
             .await
@@ -167,7 +167,7 @@ impl<'a> Lock<'a> {
                 format!("; if its process hangs or cannot be reached: SELECT pg_terminate_backend({backend})")
             });
         Ok(RunError::Busy {
-            view: self.view.name.clone(),
+            view: self.view.clone(),
             holder: at_work.unwrap_or_else(|| "a process that is just starting or ending a run".to_owned()),
             remedy,
         })

@@ -186,7 +186,7 @@ impl App {
         started: Instant,
     ) -> Result<RunSummary, RunError> {
         self.store().check_schema().await?;
-        let mut lock = Lock::take(self.store(), view, asked.shard).await?;
+        let mut lock = Lock::take(self.store(), &view.name, asked.shard).await?;
         let done = self.run_holding(&mut lock, view, asked, (progress, started)).await;
         lock.release().await;
         done

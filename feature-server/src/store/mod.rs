@@ -1,5 +1,6 @@
-//! The `larder` schema: runs, views and what was forgotten. The only place that reads or writes it.
+//! The `larder` schema: runs, views, what was forgotten and which definitions hold. The only place that reads or writes it.
 
+mod applied;
 mod history;
 mod records;
 mod runs;

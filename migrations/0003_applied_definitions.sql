@@ -1,0 +1,17 @@
+-- Which definitions hold: what `apply` was told, one row each time, kept for good. Of each project the newest row counts.
+-- Without any, whoever has definitions writes by them.
+CREATE TABLE larder.applied_definitions (
+    -- Applies of a project come one after another, in this order.
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    project     text NOT NULL,
+    -- On this database's clock.
+    applied_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    host        text NOT NULL,
+    -- Entities, sources, views and services, described so that `plan` can say what differs.
+    definitions jsonb NOT NULL,
+    -- The digest of each view, {"carrier_ops": "0123456789abcdef"}: every run asks whether its own is there, and soon.
+    digests     jsonb NOT NULL
+);
+
+-- "What holds now?"
+CREATE INDEX ON larder.applied_definitions (project, id DESC);

@@ -2,8 +2,11 @@
 //!
 //! Everything here is real. `cargo xtask test` starts the servers and sets the variables that [`mod@env`] reads.
 
+pub mod documents;
 pub mod env;
 pub mod flights;
 pub mod postgres;
 pub mod python;
 pub mod redis_server;
+pub mod servers;
+pub mod shell;

@@ -1,41 +1,17 @@
 //! What README.md tells a newcomer to type is run, as it stands there.
 
-use std::path::Path;
-use std::process::Command;
-
-use end_to_end::env::{program, required, root};
+use end_to_end::documents::Document;
+use end_to_end::env::{required, root};
 use end_to_end::flights::Stand;
-use end_to_end::postgres;
-use end_to_end::redis_server::RedisServer;
+use end_to_end::shell::Shell;
 use feature_defs::time::Timestamp;
 use predictor::Explain;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
-/// The fenced blocks of the README: language and text.
-fn blocks() -> Vec<(String, String)> {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let mut blocks = Vec::new();
-    let mut parts = readme.split("```");
-    parts.next();
-    while let (Some(block), Some(_prose)) = (parts.next(), parts.next()) {
-        let (language, text) = block.split_once('\n').unwrap();
-        blocks.push((language.to_owned(), text.to_owned()));
-    }
-    assert!(blocks.len() >= 7, "the README has its blocks");
-    blocks
-}
-
-/// The one block of this language that mentions this.
+/// The one block of README.md in this language that mentions this.
 fn block(language: &str, mention: &str) -> String {
-    let mut found = blocks()
-        .into_iter()
-        .filter(|(l, text)| l == language && text.contains(mention));
-    let (_, text) = found
-        .next()
-        .unwrap_or_else(|| panic!("no {language} block with {mention}"));
-    assert!(found.next().is_none(), "more than one {language} block with {mention}");
-    text
+    Document::read("README.md").block(language, mention)
 }
 
 #[test]
@@ -82,45 +58,20 @@ fn shape(value: &Value) -> Value {
 
 #[tokio::test]
 async fn a_table_and_model_of_ones_own_are_served_in_the_lines_shown() {
-    let database = postgres::empty().await.unwrap();
-    let redis = RedisServer::start().unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let write = |path: &str, text: &str| {
-        let path = dir.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
+    let shell = Shell::new().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(block("sql", "CREATE TABLE")))
-        .execute(&database.pool)
+        .execute(&shell.database.pool)
         .await
         .unwrap();
-    write("features/shop.toml", &block("toml", "format = 1"));
-    write("models/fraud/1/version.toml", &block("toml", "feature_service = "));
+    shell.write("features/shop.toml", &block("toml", "format = 1"));
+    shell.write("models/fraud/1/version.toml", &block("toml", "feature_service = "));
     std::fs::copy(
         root().join("tests/models/fraud.onnx"),
-        dir.path().join("models/fraud/1/model.onnx"),
+        shell.dir.path().join("models/fraud/1/model.onnx"),
     )
     .unwrap();
-
     let commands = block("sh", "feature-server migrate") + &block("sh", "printf") + "cat train.csv\n";
-    let mut path = program("feature-server").parent().unwrap().as_os_str().to_owned();
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap());
-    let output = Command::new("sh")
-        .args(["-ec", &commands])
-        .current_dir(dir.path())
-        .env("PATH", path)
-        .env("DATABASE_URL", &database.url)
-        .env("REDIS_URL", redis.url())
-        .env("LARDER_ONNXRUNTIME", required("LARDER_ONNXRUNTIME"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = shell.sh(&commands);
     // (80 - (20 + 40) / 2) / 64
     assert!(said.contains("score = 0.78125"), "{said}");
     assert!(said.contains("spending__amount_30d = 30"), "{said}");
@@ -129,48 +80,14 @@ async fn a_table_and_model_of_ones_own_are_served_in_the_lines_shown() {
     assert!(said.replace(".0", "").ends_with(training), "{said}");
 }
 
-/// The demo, but for its servers: a database and Redis of the test's own, and the variables that programs read.
-struct Demo {
-    dir: tempfile::TempDir,
-    database: postgres::Database,
-    redis: RedisServer,
-}
-
-impl Demo {
-    /// Runs a line of the README in a shell, and gives what it prints.
-    fn sh(&self, commands: &str) -> String {
-        let mut path = program("feature-server").parent().unwrap().as_os_str().to_owned();
-        for more in [
-            required("LARDER_TEST_POSTGRES_BIN").into(),
-            std::env::var_os("PATH").unwrap(),
-        ] {
-            path.push(":");
-            path.push(more);
-        }
-        let output = Command::new("sh")
-            .args(["-ec", commands])
-            .current_dir(self.dir.path())
-            .env("PATH", path)
-            .env("DATABASE_URL", &self.database.url)
-            .env("REDIS_URL", self.redis.url())
-            .env("LARDER_FEATURES", root().join("examples/flights/features"))
-            .env("LARDER_FLIGHTS_DATA", required("LARDER_TEST_FLIGHTS"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complained = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{commands}\n{said}{complained}");
-        said
-    }
-}
-
 #[tokio::test]
 async fn a_correction_is_followed_from_the_source_to_the_online_store() {
-    let demo = Demo {
-        dir: tempfile::tempdir().unwrap(),
-        database: postgres::empty().await.unwrap(),
-        redis: RedisServer::start().unwrap(),
-    };
+    let mut demo = Shell::new().await.unwrap();
+    let definitions = root().join("examples/flights/features");
+    demo.variables = vec![
+        ("LARDER_FEATURES", definitions.display().to_string()),
+        ("LARDER_FLIGHTS_DATA", required("LARDER_TEST_FLIGHTS")),
+    ];
     demo.sh("flights begin && feature-server migrate && feature-server materialize");
     let labels = block("sh", "--moved").replace(". .larder/demo/env\n", "");
     let said = demo.sh(&labels);
@@ -183,12 +100,4 @@ async fn a_correction_is_followed_from_the_source_to_the_online_store() {
     let matched = "16 entities compared: 16 matched, 0 different, 0 missing, 0 extra, 0 stale\n";
     assert!(said.ends_with(matched), "{said}");
     assert!(block("text", "read  written").ends_with(matched));
-}
-
-#[test]
-fn the_links_lead_somewhere() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    for link in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        assert!(root().join(Path::new(link)).exists(), "README.md links to {link}");
-    }
 }

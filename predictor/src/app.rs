@@ -5,18 +5,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use feature_defs::definitions::Definitions;
+use feature_defs::name::ProjectName;
 use feature_defs::time::Clock;
-use online_store::{OnlineReader, OnlineStore, RedisUrl, StoreError};
+use online_store::{OnlineStore, RedisUrl, StoreError};
 use service::health::{Check, Readiness};
 use service::http::Limits;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::meters;
 use crate::model::runtime::Runtime;
-use crate::model::{Loader, ModelName, Models, Refused};
-
+use crate::model::{Loader, ModelName, Models, Refused, State};
 use crate::predict::redis_cache::RedisCache;
-use crate::predict::views_of;
+use crate::serving::Serving;
 
 /// How long readiness asks Redis.
 const PING_WITHIN: Duration = Duration::from_millis(500);
@@ -59,9 +62,14 @@ impl Settings {
 /// Models with everything they need to answer.
 #[derive(Debug)]
 pub struct App {
-    models: Models,
+    serving: ArcSwap<Serving>,
+    loader: Loader,
+    project: ProjectName,
+    /// Held while what will be served next is made.
+    reloading: Mutex<()>,
+    /// Why the last reload was refused, if it was.
+    problem: ArcSwapOption<String>,
     store: OnlineStore,
-    reader: Arc<OnlineReader>,
     clock: Arc<dyn Clock>,
     max_instances: usize,
     limits: Limits,
@@ -116,12 +124,11 @@ impl App {
     ) -> Result<Arc<Self>, LoadError> {
         let loader = Loader {
             dir: settings.models.clone(),
-            definitions,
             runtime: Runtime::load(&settings.onnxruntime).map_err(LoadError::Failed)?,
             sessions: settings.sessions.get(),
             redis: Arc::new(RedisCache::open(&settings.cache_redis)?),
         };
-        let models = Models::load(&loader, only)?;
+        let models = Models::load(&loader, definitions, only)?;
         let refused: Vec<Refused> = models.refused().collect();
         if models.serving().next().is_none() {
             return Err(LoadError::NoneServes(refused));
@@ -130,10 +137,13 @@ impl App {
             tracing::error!("{model}");
         }
         let store = OnlineStore::open(&settings.redis, definitions.project.clone())?;
-        let views = views_of(models.serving().map(|served| &served.model.service));
+        meters::refused(&models, None);
         Ok(Arc::new(Self {
-            reader: Arc::new(store.reader(views)),
-            models,
+            serving: ArcSwap::from_pointee(Serving::new(models, &store)),
+            loader,
+            project: definitions.project.clone(),
+            reloading: Mutex::new(()),
+            problem: ArcSwapOption::empty(),
             store,
             clock,
             max_instances: settings.max_instances.get(),
@@ -141,9 +151,15 @@ impl App {
         }))
     }
 
-    /// Keeps what is known of stored views fresh, until stopped.
+    /// Keeps what is known of stored views fresh, until stopped: of those of the models that are served now.
     pub async fn keep_fresh(&self, stop: CancellationToken) {
-        Arc::clone(&self.reader).keep_fresh(stop).await;
+        while !stop.is_cancelled() {
+            let (reader, replaced) = {
+                let serving = self.serving.load();
+                (Arc::clone(&serving.reader), serving.replaced.clone())
+            };
+            stop.run_until_cancelled(reader.keep_fresh(replaced)).await;
+        }
     }
 
     /// Learns what is known of stored views now, rather than within a second.
@@ -151,29 +167,70 @@ impl App {
     /// # Errors
     /// Redis is away or refuses.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        self.reader.refresh().await
+        self.serving().reader.refresh().await
     }
 
-    /// What is served.
-    pub fn models(&self) -> &Models {
-        &self.models
+    /// The models as they are served now.
+    pub fn models(&self) -> Arc<Models> {
+        Arc::clone(&self.serving.load().models)
     }
 
-    /// Whether to send this predictor requests. A model that is refused, or a Redis that is down, is said, but keeps
-    /// nobody away: other models serve, and policies say what is answered without the store.
+    /// Whether to send this predictor requests. A model that is refused, definitions that cannot be taken up, or a Redis
+    /// that is down, is said, but keeps nobody away: other models serve, older definitions do, and policies say what is
+    /// answered without the store.
     pub async fn readiness(&self) -> Readiness {
         let redis = self.store.ping(PING_WITHIN).await.map_err(|e| e.to_string());
-        let mut checks = vec![Check::optional("redis", redis)];
+        let definitions = match self.problem.load_full() {
+            None => Ok(()),
+            Some(problem) => Err(format!("what was serving serves on: {problem}")),
+        };
+        let mut checks = vec![
+            Check::optional("redis", redis),
+            Check::optional("definitions", definitions),
+        ];
+        let models = self.models();
         let model = |name: &str, outcome| Check::optional(format!("model {name}"), outcome);
-        let serving = self.models.serving();
-        checks.extend(serving.map(|served| model(served.model.name.as_str(), Ok(()))));
-        let refused = self.models.refused();
-        checks.extend(refused.map(|refused| model(&refused.name, Err(refused.reasons.join("; ")))));
+        let serving = models.iter().filter(|(.., state)| matches!(state, State::Serving(_)));
+        checks.extend(serving.map(|(name, ..)| model(name.as_str(), Ok(()))));
+        checks.extend(models.refused().map(|refused| {
+            let kept = refused
+                .kept
+                .map(|version| format!("; version {version} serves on as it was loaded before"));
+            let problem = format!("{}{}", refused.reasons.join("; "), kept.unwrap_or_default());
+            model(&refused.name, Err(problem))
+        }));
         Readiness::of(checks)
     }
 
-    pub(crate) fn reader(&self) -> &OnlineReader {
-        &self.reader
+    /// What is served now. A request takes it once.
+    pub(crate) fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// Puts `next` in the place of what is served, which is given back.
+    pub(crate) fn replace(&self, next: Serving) -> Arc<Serving> {
+        meters::refused(&next.models, Some(&self.models()));
+        self.serving.swap(Arc::new(next))
+    }
+
+    pub(crate) fn reloading(&self) -> &Mutex<()> {
+        &self.reloading
+    }
+
+    pub(crate) fn set_problem(&self, problem: Option<String>) {
+        self.problem.store(problem.map(Arc::new));
+    }
+
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.loader
+    }
+
+    pub(crate) fn project(&self) -> &ProjectName {
+        &self.project
+    }
+
+    pub(crate) fn store(&self) -> &OnlineStore {
+        &self.store
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -7,7 +7,10 @@ mod meters;
 pub mod model;
 mod nearest;
 pub mod predict;
+mod reload;
+mod serving;
 
 pub use app::{App, LoadError, Settings};
 pub use model::ModelName;
 pub use predict::{Asked, Explain, PredictError};
+pub use reload::ReloadError;

@@ -7,7 +7,7 @@ use feature_defs::serving::{Status, StoredRow};
 use feature_defs::time::Timestamp;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use crate::model::ModelName;
+use crate::model::{ModelName, Models};
 use crate::predict::answer::{CacheState, Degraded};
 use crate::predict::stages::Stages;
 
@@ -160,6 +160,39 @@ impl Meters {
             }
         }
     }
+}
+
+/// Which models are refused as their files and the definitions are now, though an older one may serve on.
+pub(crate) fn refused(models: &Models, before: Option<&Models>) {
+    let gauge = |name: &ModelName| gauge!("larder_model_refused", "model" => name.to_string());
+    // Of a model that is gone, nobody needs to be told any more.
+    for (name, ..) in before.iter().flat_map(|before| before.iter()) {
+        gauge(name).set(0.0);
+    }
+    for (name, _, state) in models.iter() {
+        gauge(name).set(if state.reasons().is_empty() { 0.0 } else { 1.0 });
+    }
+}
+
+/// Definitions are followed from now on, and serve as they are.
+pub(crate) fn following() {
+    reloads("done").increment(0);
+    reloads("refused").increment(0);
+    broken().set(0.0);
+}
+
+/// Definitions were taken up, or refused.
+pub(crate) fn reloaded<E>(outcome: &Result<(), E>) {
+    reloads(if outcome.is_ok() { "done" } else { "refused" }).increment(1);
+    broken().set(if outcome.is_ok() { 0.0 } else { 1.0 });
+}
+
+fn reloads(outcome: &'static str) -> Counter {
+    counter!("larder_definitions_reloads_total", "outcome" => outcome)
+}
+
+fn broken() -> Gauge {
+    gauge!("larder_definitions_broken")
 }
 
 /// A request was not answered since its model, or the version it asked for, does not serve; `None` if there is no such

@@ -303,8 +303,9 @@ impl Function {
     }
 }
 
-/// A feature service: the ordered inputs of a model version, and all that is needed to make them.
-#[derive(Debug, Clone)]
+/// A feature service: the ordered inputs of a model version, and all that is needed to make them. Two are equal if they
+/// make the same inputs of the same, by views of the same definitions.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     /// Its name.
     pub name: ServiceName,
@@ -321,7 +322,7 @@ pub struct Service {
 }
 
 /// A view as one service reads it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Join {
     /// The name its features go by in the service: the view's own, or the alias of `joins`.
     pub alias: ViewName,
@@ -342,7 +343,7 @@ impl Join {
 }
 
 /// A derived feature as one service uses it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Derived {
     /// Its name and declared type.
     pub field: Field,

@@ -62,7 +62,7 @@ pub(super) enum Scalar<'a> {
 
 /// A checked tree: the checker has put conversions where numbers promote, so that both sides of an operator have the
 /// same type. Names of variants are those of the language.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Code {
     Null,
     Literal(Scalar<'static>),

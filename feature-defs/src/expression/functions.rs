@@ -16,7 +16,7 @@ use super::syntax::{Node, NodeKind, Place};
 const EARTH_RADIUS_KM: f64 = 6_371.008_8;
 
 /// A function of one float64.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MathFunction {
     Exp,
     Log1p,
@@ -40,7 +40,7 @@ impl MathFunction {
 }
 
 /// What a local calendar and clock say of a moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LocalPart {
     Hour,
     Weekday,

@@ -129,7 +129,7 @@ impl Parsed {
 }
 
 /// A checked expression.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
     code: Code,
     expected: ValueType,

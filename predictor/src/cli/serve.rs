@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use feature_defs::time::{Span, SystemClock};
 use service::http::Limits;
+use service::reload::Changes;
 use service::{http, lifecycle, telemetry};
 use tokio::net::TcpListener;
 
@@ -49,6 +50,8 @@ impl Serve {
         let stop = lifecycle::stop_on_signal().context("cannot listen to signals")?;
         // Before the models: their meters bind to it.
         telemetry::metrics_handle();
+        // Before the definitions are read, so that no change is missed.
+        let changes = Changes::of(&self.load.features).context("cannot listen to SIGHUP")?;
         let definitions = self.load.definitions()?;
         let app = App::load(&self.settings()?, &definitions, Arc::new(SystemClock), None)?;
         let listener = TcpListener::bind(self.listen)
@@ -58,6 +61,7 @@ impl Serve {
             let (app, stop) = (Arc::clone(&app), stop.clone());
             async move { app.keep_fresh(stop).await }
         });
+        let reloads = tokio::spawn(Arc::clone(&app).follow(self.load.features.clone(), changes, stop.clone()));
         for served in app.models().serving() {
             let model = &served.model;
             tracing::info!(model = %model.name, version = %model.version, service = %model.service.name, "serving");
@@ -66,6 +70,7 @@ impl Serve {
         http::serve(listener, app.router(), stop.clone(), self.drain.to_std()).await?;
         stop.cancel();
         freshness.await?;
+        reloads.await?;
         Ok(())
     }
 

@@ -35,24 +35,34 @@ pub(super) async fn one(
             message,
         ));
     }
+    let models = app.models();
     let unknown = || PredictError::UnknownModel {
-        hint: crate::nearest::hint(&name, app.models().iter().map(|(name, ..)| name.as_str())),
+        hint: crate::nearest::hint(&name, models.iter().map(|(name, ..)| name.as_str())),
         name: shortened(&name),
     };
-    let (version, state) = app.models().get(&name).ok_or_else(|| ApiError::from(unknown()))?;
+    let (version, state) = models.get(&name).ok_or_else(|| ApiError::from(unknown()))?;
     let name = name.parse().map_err(|_| ApiError::from(unknown()))?;
     Ok(Json(describe(&name, version, state)))
 }
 
 fn describe(name: &ModelName, version: Option<&Version>, state: &State) -> JsonValue {
+    let refused = || json!({ "version": version, "state": "refused", "reasons": state.reasons() });
     match state {
         State::Serving(served) => serving(served),
+        State::Kept(served, reasons) => {
+            let mut told = serving(served);
+            told["reasons"] = json!(reasons);
+            // Another version than the one that serves on: it is there, too.
+            if version.is_some_and(|version| *version != served.model.version)
+                && let Some(versions) = told["versions"].as_array_mut()
+            {
+                versions.push(refused());
+            }
+            told
+        }
         State::Refused(reasons) => json!({
             "name": name,
-            "versions": version
-                .map(|v| json!({ "version": v, "state": "refused", "reasons": reasons }))
-                .into_iter()
-                .collect::<Vec<_>>(),
+            "versions": version.map(|_| refused()).into_iter().collect::<Vec<_>>(),
             "state": "refused",
             "reasons": reasons,
         }),

@@ -1,6 +1,7 @@
 //! Models: their files, what they take and give, and the sessions that run them.
 
 pub mod config;
+mod fallback;
 mod load;
 mod name;
 mod registry;

@@ -1,16 +1,17 @@
 //! What is served: every model of the repository, serving or refused with the reasons.
+//!
+//! A set of models is never changed: after files or definitions have changed, another set is made, with all of the old one
+//! that still holds, and takes its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use feature_defs::definitions::Service;
-use feature_defs::value::{Value, ValueType};
+use feature_defs::definitions::Definitions;
 
-use super::config::FallbackSettings;
+use super::fallback::{Answering, link};
 use super::load::{Loaded, Loader};
 use super::repository::Folders;
-use super::tensor::Outputs;
-use super::{Carried, Fallback, Model, ModelName, Served, Version, repository};
+use super::{ModelName, Served, Version, repository};
 use crate::app::LoadError;
 
 /// Every model of the repository.
@@ -26,8 +27,29 @@ pub struct Models {
 pub enum State {
     /// It does.
     Serving(Arc<Served>),
+    /// What its files and the definitions say now does not fit, for these reasons. It serves as it did before, by the
+    /// service and views that it was loaded with.
+    Kept(Arc<Served>, Vec<String>),
     /// It does not fit its settings or service; the reasons.
     Refused(Vec<String>),
+}
+
+impl State {
+    /// What serves, if something does.
+    pub fn served(&self) -> Option<&Arc<Served>> {
+        match self {
+            Self::Serving(served) | Self::Kept(served, _) => Some(served),
+            Self::Refused(_) => None,
+        }
+    }
+
+    /// Why what its files and the definitions say now does not serve; empty if it does.
+    pub fn reasons(&self) -> &[String] {
+        match self {
+            Self::Serving(_) => &[],
+            Self::Kept(_, reasons) | Self::Refused(reasons) => reasons,
+        }
+    }
 }
 
 /// A model that was refused, for people.
@@ -37,11 +59,17 @@ pub struct Refused {
     pub name: String,
     /// Everything that is wrong with it.
     pub reasons: Vec<String>,
+    /// The version that serves as it did before.
+    pub kept: Option<Version>,
 }
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "model `{}` is refused:", self.name)?;
+        write!(f, "model `{}` is refused", self.name)?;
+        if let Some(version) = &self.kept {
+            write!(f, ", and version {version} serves on as it was loaded before")?;
+        }
+        f.write_str(":")?;
         self.reasons.iter().try_for_each(|reason| write!(f, "\n  - {reason}"))
     }
 }
@@ -51,7 +79,25 @@ impl Models {
     ///
     /// # Errors
     /// [`LoadError`] if the repository cannot be read, is empty, or lacks the `only` model.
-    pub fn load(loader: &Loader<'_>, only: Option<&ModelName>) -> Result<Self, LoadError> {
+    pub fn load(loader: &Loader, definitions: &Definitions, only: Option<&ModelName>) -> Result<Self, LoadError> {
+        Self::make(loader, definitions, only, None)
+    }
+
+    /// Loads all models of the repository as its files and the definitions are now. A model that is made of what it was
+    /// made of before is the same one still; one that is refused now serves on as it did; one whose folder is gone is gone.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the repository cannot be read or is empty.
+    pub fn reload(&self, loader: &Loader, definitions: &Definitions) -> Result<Self, LoadError> {
+        Self::make(loader, definitions, None, Some(self))
+    }
+
+    fn make(
+        loader: &Loader,
+        definitions: &Definitions,
+        only: Option<&ModelName>,
+        before: Option<&Self>,
+    ) -> Result<Self, LoadError> {
         let folders = match only {
             Some(name) if !repository::holds(&loader.dir, name) => {
                 return Err(LoadError::NoSuchModel {
@@ -75,20 +121,19 @@ impl Models {
         }
         let mut loaded: BTreeMap<ModelName, Loaded> = BTreeMap::new();
         while let Some(name) = wanted.pop_first() {
-            let one = loader.load(&name);
+            let served = before.and_then(|before| before.served(&name));
+            let one = loader.load(&name, definitions, served.map(|served| &served.model));
             let fallback = one.fallback.as_ref().and_then(|f| f.model.clone());
             loaded.insert(name, one);
             wanted.extend(fallback.filter(|f| !loaded.contains_key(f) && repository::holds(&loader.dir, f)));
         }
-        let states = loaded
-            .iter()
-            .map(|(name, one)| (name.clone(), (one.version.clone(), state(one, &loaded))));
         let stray = |(name, reason)| Refused {
             name,
             reasons: vec![reason],
+            kept: None,
         };
         Ok(Self {
-            by_name: states.collect(),
+            by_name: states(&loaded, before),
             strays: folders.strays.into_iter().map(stray).collect(),
         })
     }
@@ -110,152 +155,58 @@ impl Models {
 
     /// The models that serve.
     pub fn serving(&self) -> impl Iterator<Item = &Arc<Served>> {
-        self.by_name.values().filter_map(|(_, state)| match state {
-            State::Serving(served) => Some(served),
-            State::Refused(_) => None,
-        })
+        self.by_name.values().filter_map(|(_, state)| state.served())
     }
 
-    /// The models that don't, and folders that cannot be a model.
+    /// The models that don't, or not as their files and the definitions are now, and folders that cannot be a model.
     pub fn refused(&self) -> impl Iterator<Item = Refused> {
-        let models = self.by_name.iter().filter_map(|(name, (_, state))| match state {
-            State::Serving(_) => None,
-            State::Refused(reasons) => Some(Refused {
-                name: name.to_string(),
-                reasons: reasons.clone(),
-            }),
+        let refused = self
+            .by_name
+            .iter()
+            .filter(|(_, (_, state))| !state.reasons().is_empty());
+        let models = refused.map(|(name, (_, state))| Refused {
+            name: name.to_string(),
+            reasons: state.reasons().to_vec(),
+            kept: state.served().map(|served| served.model.version.clone()),
         });
         models.chain(self.strays.iter().cloned())
     }
-}
 
-fn state(one: &Loaded, all: &BTreeMap<ModelName, Loaded>) -> State {
-    let model = match &one.outcome {
-        Ok(model) => Arc::clone(model),
-        Err(reasons) => return State::Refused(reasons.clone()),
-    };
-    match one
-        .fallback
-        .as_ref()
-        .map(|settings| link(&model, settings, all))
-        .transpose()
-    {
-        Ok(fallback) => State::Serving(Arc::new(Served { model, fallback })),
-        Err(reasons) => State::Refused(reasons),
+    fn served(&self, name: &ModelName) -> Option<&Arc<Served>> {
+        self.by_name.get(name).and_then(|(_, state)| state.served())
     }
 }
 
-fn link(
-    model: &Model,
-    settings: &FallbackSettings,
-    all: &BTreeMap<ModelName, Loaded>,
-) -> Result<Fallback, Vec<String>> {
-    match settings {
-        FallbackSettings {
-            model: Some(name),
-            output: None,
-        } => match all.get(name).map(|l| &l.outcome) {
-            Some(Ok(fallback)) => link_model(model, fallback),
-            Some(Err(_)) => Err(vec![format!("its fallback, model `{name}`, is refused")]),
-            None => Err(vec![format!("its fallback, model `{name}`, is not in the repository")]),
-        },
-        FallbackSettings {
-            model: None,
-            output: Some(output),
-        } => {
-            let mut problems = Vec::new();
-            for name in output
-                .keys()
-                .filter(|n| model.signature.outputs.fields().iter().all(|f| f.name != **n))
-            {
-                problems.push(format!(
-                    "the fallback in model.toml gives `{name}`, which is not an output of the model"
-                ));
-            }
-            let mut values = Vec::new();
-            for field in model.signature.outputs.fields() {
-                match output.get(&field.name).map(|value| constant(value, field.value_type)) {
-                    Some(Some(value)) => values.push(value),
-                    Some(None) => problems.push(format!("the fallback's `{}` is not {}", field.name, field.value_type)),
-                    None => problems.push(format!("the fallback in model.toml does not give `{}`", field.name)),
-                }
-            }
-            if problems.is_empty() {
-                Ok(Fallback::Output(Outputs(values.into())))
-            } else {
-                Err(problems)
-            }
-        }
-        _ => Err(vec![
-            "fallback in model.toml is either { model = \"…\" } or { output = { … } }, exactly one of them".to_owned(),
-        ]),
-    }
-}
-
-fn link_model(model: &Model, fallback: &Arc<Model>) -> Result<Fallback, Vec<String>> {
-    let mut problems = Vec::new();
-    if model.name == fallback.name {
-        problems.push("a model cannot be its own fallback".to_owned());
-    }
-    if !fallback.service.joins.is_empty() {
-        problems.push(format!(
-            "its fallback, model `{}`, reads stored features itself (service `{}`), and so could not answer without \
-             the store",
-            fallback.name, fallback.service.name
-        ));
-    }
-    let mut request = Vec::new();
-    for field in &fallback.service.request {
-        match carried(&model.service, field.name.as_str(), field.value_type) {
-            Some(place) => request.push(place),
-            None => problems.push(format!(
-                "its fallback, model `{}`, needs `{}` ({}), which a request for this model does not carry",
-                fallback.name, field.name, field.value_type
-            )),
-        }
-    }
-    let mut outputs = Vec::new();
-    for field in model.signature.outputs.fields() {
-        let fits = |t: ValueType| t == field.value_type || t.is_number() && field.value_type.is_number();
-        match fallback
-            .signature
-            .outputs
-            .fields()
-            .iter()
-            .position(|f| f.name == field.name && fits(f.value_type))
-        {
-            Some(index) => outputs.push(index),
-            None => problems.push(format!(
-                "its fallback, model `{}`, has no output `{}` ({})",
-                fallback.name, field.name, field.value_type
-            )),
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    Ok(Fallback::Model {
-        model: Arc::clone(fallback),
-        request,
-        outputs,
-    })
-}
-
-fn carried(service: &Service, name: &str, value_type: ValueType) -> Option<Carried> {
-    let request = service
-        .request
+/// Which of the loaded models serve, each with its fallback; those that don't, as they did before if they did.
+fn states(
+    loaded: &BTreeMap<ModelName, Loaded>,
+    before: Option<&Models>,
+) -> BTreeMap<ModelName, (Option<Version>, State)> {
+    let served = |name: &ModelName| before.and_then(|before| before.served(name));
+    let answering: Answering<'_> = loaded
         .iter()
-        .position(|f| f.name.as_str() == name && f.value_type == value_type);
-    let key = || {
-        service
-            .keys
-            .iter()
-            .position(|k| k.name.as_str() == name && k.key_type.value_type() == value_type)
+        .map(|(name, one)| {
+            let now = one.outcome.as_ref().ok();
+            (name, now.or_else(|| served(name).map(|served| &served.model)))
+        })
+        .collect();
+    let state = |name: &ModelName, one: &Loaded| match (serve(one, &answering), served(name)) {
+        (Ok(served), _) => State::Serving(Arc::new(served)),
+        // With the fallback that it had: what could be linked then holds as long as both are there.
+        (Err(reasons), Some(served)) => State::Kept(Arc::clone(served), reasons),
+        (Err(reasons), None) => State::Refused(reasons),
     };
-    request.map(Carried::Request).or_else(|| key().map(Carried::Key))
+    loaded
+        .iter()
+        .map(|(name, one)| (name.clone(), (one.version.clone(), state(name, one))))
+        .collect()
 }
 
-fn constant(value: &toml::Value, expected: ValueType) -> Option<Value> {
-    let json = serde_json::to_value(value).ok()?;
-    Value::from_json(expected, &json).ok().flatten()
+fn serve(one: &Loaded, answering: &Answering<'_>) -> Result<Served, Vec<String>> {
+    let model = one.outcome.clone()?;
+    let fallback = one.fallback.as_ref().map(|settings| link(&model, settings, answering));
+    Ok(Served {
+        fallback: fallback.transpose()?,
+        model,
+    })
 }

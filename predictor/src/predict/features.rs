@@ -1,6 +1,5 @@
 //! Stored features: read for all rows at once, and merged with what a request carries, as the model's policies say.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use feature_defs::assemble::{Assembled, Parts, assemble};
@@ -172,17 +171,4 @@ fn restore_statuses(service: &Service, instance: &Instance, stored: &[StoredRow]
             assembled.status = stored[join].feature(feature).1;
         }
     }
-}
-
-/// The views that a set of models reads, each once.
-pub(crate) fn views_of<'a>(
-    services: impl Iterator<Item = &'a Arc<Service>>,
-) -> Vec<Arc<feature_defs::definitions::View>> {
-    let mut views: Vec<Arc<feature_defs::definitions::View>> = Vec::new();
-    for join in services.flat_map(|service| &service.joins) {
-        if views.iter().all(|v| v.name != join.view.name) {
-            views.push(Arc::clone(&join.view));
-        }
-    }
-    views
 }

@@ -17,5 +17,4 @@ pub mod stages;
 pub(crate) use error::shortened;
 pub use error::{PredictError, Problem, Problems};
 pub use explain::Explain;
-pub(crate) use features::views_of;
 pub use run::Asked;

@@ -7,6 +7,7 @@ use feature_defs::assemble::{Assembled, Parts, Stale, assemble};
 use feature_defs::serving::StoredRow;
 use feature_defs::time::Timestamp;
 use feature_defs::value::Value;
+use online_store::OnlineReader;
 use uuid::{NoContext, Uuid};
 
 use super::answer::{Answer, CacheState, Degraded, Prediction, Row, RowError, RowStatus};
@@ -22,7 +23,7 @@ use crate::meters::{self, Fault};
 use crate::model::config::WhenUnavailable;
 use crate::model::runtime::RunError;
 use crate::model::tensor::{InputRow, Outputs};
-use crate::model::{Carried, Fallback, Model, Served, State};
+use crate::model::{Carried, Fallback, Model, Models, Served};
 use crate::nearest;
 
 /// A call, before anything of it is checked.
@@ -61,12 +62,17 @@ impl App {
     /// # Errors
     /// [`PredictError`]: no row was answered.
     pub async fn predict(&self, asked: Asked<'_>) -> Result<Answer, PredictError> {
-        let served = self
-            .find(&asked)
-            .inspect_err(|error| meters::not_served(error.model(), error.fault()))?;
+        // One state from beginning to end, whatever takes its place meanwhile.
+        let serving = self.serving();
+        let served =
+            find(&serving.models, &asked).inspect_err(|error| meters::not_served(error.model(), error.fault()))?;
         let model = &served.model;
         let budget = Budget::start(model.deadline);
-        let outcome = tokio::time::timeout_at(budget.deadline().into(), self.answer(&served, asked, budget)).await;
+        let outcome = tokio::time::timeout_at(
+            budget.deadline().into(),
+            self.answer(&serving.reader, served, (asked, budget)),
+        )
+        .await;
         // Work that does not wait is not interrupted by the timeout, but an answer after the deadline is no answer.
         let outcome = match outcome {
             Ok(Ok(_)) if budget.is_over() => Err(late(model)),
@@ -80,31 +86,12 @@ impl App {
         outcome
     }
 
-    fn find(&self, asked: &Asked<'_>) -> Result<Arc<Served>, PredictError> {
-        match self.models().get(asked.model) {
-            None => Err(PredictError::UnknownModel {
-                name: shortened(asked.model),
-                hint: nearest::hint(asked.model, self.models().iter().map(|(name, ..)| name.as_str())),
-            }),
-            Some((_, State::Refused(_))) => {
-                let name = asked
-                    .model
-                    .parse()
-                    .map_err(|e| PredictError::Internal(format!("{e}")))?;
-                Err(PredictError::NotLoaded(name))
-            }
-            Some((_, State::Serving(served))) => match asked.version {
-                Some(version) if version != served.model.version.as_str() => Err(PredictError::UnknownVersion {
-                    model: served.model.name.clone(),
-                    asked: shortened(version),
-                    serving: served.model.version.to_string(),
-                }),
-                _ => Ok(Arc::clone(served)),
-            },
-        }
-    }
-
-    async fn answer(&self, served: &Served, asked: Asked<'_>, budget: Budget) -> Result<Answer, PredictError> {
+    async fn answer(
+        &self,
+        reader: &OnlineReader,
+        served: &Served,
+        (asked, budget): (Asked<'_>, Budget),
+    ) -> Result<Answer, PredictError> {
         let model = &served.model;
         let now = self.clock().now();
         let mut stages = Stages::default();
@@ -113,7 +100,7 @@ impl App {
 
         let reading = Instant::now();
         let service = &model.service;
-        let stored = features::read(self.reader(), service, &request.instances, now, budget.for_features()).await;
+        let stored = features::read(reader, service, &request.instances, now, budget.for_features()).await;
         if !service.joins.is_empty() {
             stages.feature_read = Some(reading.elapsed());
         }
@@ -131,6 +118,25 @@ impl App {
         ask_models(served, &mut planned, (now, budget), &mut stages).await?;
         stages.total = budget.elapsed();
         Ok(assemble_answer(model, request, &stored, planned, (now, stages)))
+    }
+}
+
+fn find<'a>(models: &'a Models, asked: &Asked<'_>) -> Result<&'a Served, PredictError> {
+    let (_, state) = models.get(asked.model).ok_or_else(|| PredictError::UnknownModel {
+        name: shortened(asked.model),
+        hint: nearest::hint(asked.model, models.iter().map(|(name, ..)| name.as_str())),
+    })?;
+    let Some(served) = state.served() else {
+        let name = asked.model.parse();
+        return Err(name.map_or_else(|e| PredictError::Internal(format!("{e}")), PredictError::NotLoaded));
+    };
+    match asked.version {
+        Some(version) if version != served.model.version.as_str() => Err(PredictError::UnknownVersion {
+            model: served.model.name.clone(),
+            asked: shortened(version),
+            serving: served.model.version.to_string(),
+        }),
+        _ => Ok(served),
     }
 }
 

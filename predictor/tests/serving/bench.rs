@@ -262,8 +262,7 @@ impl Bench {
         codec::encode(&view.schema, header, &Body::Values(values), &mut blob);
         let join_key = "carrier".parse().unwrap();
         let key = EntityKey::new([(&join_key, &KeyValue::String(carrier.to_owned()))]);
-        let store = OnlineStore::open(&self.settings.redis, self.definitions.project.clone()).unwrap();
-        let writer = store.writer();
+        let writer = self.store().writer();
         writer.put_schema(view).await.unwrap();
         writer
             .write(
@@ -278,14 +277,43 @@ impl Bench {
     /// The environment of a command that uses this bench.
     pub(crate) fn environment(&self) -> [(&'static str, String); 4] {
         [
-            (
-                "LARDER_FEATURES",
-                self.dir.path().join("features").display().to_string(),
-            ),
+            ("LARDER_FEATURES", self.features().display().to_string()),
             ("LARDER_MODELS", self.models().display().to_string()),
             ("LARDER_ONNXRUNTIME", required("LARDER_ONNXRUNTIME")),
             ("LARDER_REDIS_URL", required("LARDER_TEST_REDIS_URL")),
         ]
+    }
+
+    /// Where the definitions are.
+    pub(crate) fn features(&self) -> PathBuf {
+        self.dir.path().join("features")
+    }
+
+    /// Writes the definitions with these texts in the places of those.
+    pub(crate) fn define(&self, changes: &[(&str, &str)]) {
+        let mut text = DEFINITIONS.replace("PROJECT", self.definitions.project.as_str());
+        for (from, to) in changes {
+            assert!(text.contains(from), "not in the definitions: {from}");
+            text = text.replacen(from, to, 1);
+        }
+        self.write_definitions(&text);
+    }
+
+    /// Writes the definitions without view `ops` and whatever reads it.
+    pub(crate) fn define_without_ops(&self) {
+        let text = DEFINITIONS.replace("PROJECT", self.definitions.project.as_str());
+        let (head, rest) = text.split_once("[[feature_view]]").unwrap();
+        let at = rest.find("[[feature_service]]\nname = \"minute_only\"").unwrap();
+        self.write_definitions(&format!("{head}{}", &rest[at..]));
+    }
+
+    fn write_definitions(&self, text: &str) {
+        fs::write(self.features().join("all.toml"), text).unwrap();
+    }
+
+    /// The project's store.
+    pub(crate) fn store(&self) -> OnlineStore {
+        OnlineStore::open(&self.settings.redis, self.definitions.project.clone()).unwrap()
     }
 
     pub(crate) fn load(&self) -> Result<Arc<App>, LoadError> {

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::bench::{Bench, LINEAR, PATIENT, REQUEST_ONLY};
 
@@ -152,44 +153,103 @@ async fn a_wrong_url_is_told_without_its_password() {
     assert!(!err.contains("s3cret"), "{err}");
 }
 
+/// A running `predictor serve`.
+struct Server {
+    process: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Server {
+    fn start(bench: &Bench) -> Self {
+        let mut process = predictor(bench)
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended before it listened");
+            if let Some((_, address)) = line.trim_end().split_once("listening at http://") {
+                break address.to_owned();
+            }
+        };
+        Self { process, log, address }
+    }
+
+    fn call(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Calls until the answer holds this text.
+    fn until(&self, (method, path, body): (&str, &str, &str), mention: &str) {
+        let give_up = Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer = self.call(method, path, body);
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            if answer.contains(mention) {
+                return;
+            }
+            assert!(Instant::now() < give_up, "no `{mention}` in {answer}");
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    /// Stops it with SIGTERM.
+    fn stop(mut self) {
+        self.signal("-TERM");
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        assert_eq!(self.process.wait().unwrap().code(), Some(0), "{rest}");
+    }
+}
+
 #[tokio::test]
 async fn serve_answers_and_stops_at_sigterm() {
     let bench = bench();
-    let mut server = predictor(&bench)
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(server.stderr.take().unwrap());
-    let address = loop {
-        let mut line = String::new();
-        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended before it listened");
-        if let Some((_, address)) = line.trim_end().split_once("listening at http://") {
-            break address.to_owned();
-        }
-    };
-    let body = r#"{"instances":[{"minute":4}]}"#;
-    let mut stream = TcpStream::connect(&address).unwrap();
-    write!(
-        stream,
-        "POST /v1/models/base:predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let server = Server::start(&bench);
+    let answer = server.call("POST", "/v1/models/base:predict", r#"{"instances":[{"minute":4}]}"#);
     assert!(
         answer.starts_with("HTTP/1.1 200 OK") && answer.contains(r#""predictions":[{"y":-4.0}]"#),
         "{answer}"
     );
-    assert!(
-        Command::new("kill")
-            .arg(server.id().to_string())
-            .status()
-            .unwrap()
-            .success()
-    );
-    let mut rest = String::new();
-    log.read_to_string(&mut rest).unwrap();
-    assert_eq!(server.wait().unwrap().code(), Some(0), "{rest}");
+    server.stop();
+}
+
+#[tokio::test]
+async fn serve_takes_up_changed_definitions_and_looks_at_sighup() {
+    let bench = bench();
+    let server = Server::start(&bench);
+    let body = r#"{"instances":[{"carrier":"nobody","minute":1}]}"#;
+    let predicts = ("POST", "/v1/models/m:predict", body);
+    let (ready, metrics) = (("GET", "/health/ready", ""), ("GET", "/metrics", ""));
+    server.until(predicts, r#""predictions":[{"y":706.0}]"#);
+    server.until(metrics, "larder_definitions_broken 0");
+    bench.define(&[("default = 0.5", "default = 0.75")]);
+    server.until(predicts, r#""predictions":[{"y":708.5}]"#);
+    server.until(metrics, r#"larder_definitions_reloads_total{outcome="done"} 1"#);
+    bench.define(&[("default = 0.5", "default = \"half\"")]);
+    server.until(ready, "what was serving serves on");
+    server.until(metrics, "larder_definitions_broken 1");
+    server.until(predicts, r#""predictions":[{"y":708.5}]"#);
+    bench.define(&[]);
+    server.until(predicts, r#""predictions":[{"y":706.0}]"#);
+    server.until(metrics, r#"larder_definitions_reloads_total{outcome="done"} 2"#);
+    server.signal("-HUP");
+    server.until(metrics, r#"larder_definitions_reloads_total{outcome="done"} 3"#);
+    server.stop();
 }

@@ -11,5 +11,6 @@ mod http;
 mod load;
 mod outage;
 mod policies;
+mod reload;
 mod requests;
 mod rows;

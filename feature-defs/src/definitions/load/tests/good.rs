@@ -424,3 +424,27 @@ fn keys_deletions_and_expectations_are_read() {
     assert_eq!(aircraft.digest(), plain.view("aircraft").unwrap().digest());
     assert_ne!(ops.digest(), plain.view("carrier_ops").unwrap().digest());
 }
+
+#[test]
+fn services_are_equal_while_all_that_makes_their_inputs_is() {
+    let (dir, _) = load_text(FLIGHTS);
+    let service = |text: &str| {
+        std::fs::write(dir.path().join("flights.toml"), text).unwrap();
+        let definitions = load(dir.path()).unwrap_or_else(|problems| panic!("{problems}"));
+        definitions.service("flight_delay").unwrap().clone()
+    };
+    let original = service(FLIGHTS);
+    assert_eq!(service(FLIGHTS), original);
+    for (from, to) in [
+        ("default = 150", "default = 151"),
+        (
+            "carrier_ops.late_rate_3h - carrier_ops.late_rate_24h",
+            "carrier_ops.late_rate_24h - carrier_ops.late_rate_3h",
+        ),
+        ("ttl = \"1d\"", "ttl = \"2d\""),
+        ("{ name = \"built_year\", type = \"int64\" }, ", ""),
+    ] {
+        assert!(FLIGHTS.contains(from), "{from}");
+        assert_ne!(service(&FLIGHTS.replace(from, to)), original, "{from}");
+    }
+}

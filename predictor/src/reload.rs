@@ -1,0 +1,135 @@
+//! Taking up changed definitions while requests are answered.
+//!
+//! What will be served next is made whole, warm and with what it must know of the store, before it takes the place of what
+//! is served, all at once. Whatever goes wrong on the way, nothing has happened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use feature_defs::definitions::{self, Diagnostics};
+use feature_defs::name::ProjectName;
+use service::reload::Changes;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, LoadError};
+use crate::meters;
+use crate::model::{Models, State};
+use crate::serving::Serving;
+
+/// Why what was serving goes on serving.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The definitions do not load.
+    #[error("the feature definitions in {} are wrong:\n{problems}", .dir.display())]
+    Definitions {
+        /// Where they are.
+        dir: PathBuf,
+        /// Everything that is wrong.
+        problems: Diagnostics,
+    },
+    /// They are somebody else's.
+    #[error("the definitions are of project `{new}` now, and this predictor is of `{old}`: start another for them")]
+    OtherProject {
+        /// What is served.
+        old: ProjectName,
+        /// What was found.
+        new: ProjectName,
+    },
+    /// The repository cannot be read, or has nothing that serves.
+    #[error(transparent)]
+    Models(#[from] LoadError),
+    /// Loading ended before it was done.
+    #[error("loading ended early: {0}")]
+    Ended(#[from] tokio::task::JoinError),
+}
+
+impl App {
+    /// Reloads from `features` whenever `changes` of it are told, until stopped.
+    pub(crate) async fn follow(self: Arc<Self>, features: PathBuf, mut changes: Changes, stop: CancellationToken) {
+        meters::following();
+        let following = async {
+            loop {
+                changes.next().await;
+                // Whatever comes of it, it has been told.
+                let _outcome = self.reload(&features).await;
+            }
+        };
+        stop.run_until_cancelled(following).await;
+    }
+
+    /// Takes up the definitions in `features`, and the repository's models as they are now.
+    ///
+    /// A model whose files, feature service and views are what they were is the same one still, with its sessions and its
+    /// cache; one that they changed for is loaded and warmed anew; one that does not fit any more serves on as it was
+    /// loaded before, and its state says why.
+    ///
+    /// # Errors
+    /// [`ReloadError`]: nothing has changed. Log, metrics and readiness tell of it, too.
+    pub async fn reload(self: &Arc<Self>, features: &Path) -> Result<(), ReloadError> {
+        let _one_at_a_time = self.reloading().lock().await;
+        let outcome = self.take_up(features).await;
+        if let Err(error) = &outcome {
+            tracing::error!("not reloaded, what was serving serves on: {error}");
+        }
+        meters::reloaded(&outcome);
+        self.set_problem(outcome.as_ref().err().map(ToString::to_string));
+        outcome
+    }
+
+    async fn take_up(self: &Arc<Self>, features: &Path) -> Result<(), ReloadError> {
+        let (app, features) = (Arc::clone(self), features.to_owned());
+        // Where files are read and sessions built, nobody's request waits.
+        let models = tokio::task::spawn_blocking(move || app.models_by(&features)).await??;
+        let serving = Serving::new(models, self.store());
+        // So that no request has to. The reader bounds it, and without Redis there is nothing to know.
+        if let Err(error) = serving.reader.refresh().await {
+            tracing::debug!(%error, "markers and schemas are not known yet");
+        }
+        let next = Arc::clone(&serving.models);
+        let old = self.replace(serving);
+        tell(&old.models, &next);
+        tokio::spawn(old.retire());
+        Ok(())
+    }
+
+    fn models_by(&self, features: &Path) -> Result<Models, ReloadError> {
+        let definitions = definitions::load(features).map_err(|problems| ReloadError::Definitions {
+            dir: features.to_owned(),
+            problems,
+        })?;
+        if definitions.project != *self.project() {
+            return Err(ReloadError::OtherProject {
+                old: self.project().clone(),
+                new: definitions.project,
+            });
+        }
+        let models = self.models().reload(self.loader(), &definitions)?;
+        if models.serving().next().is_none() {
+            return Err(LoadError::NoneServes(models.refused().collect()).into());
+        }
+        Ok(models)
+    }
+}
+
+/// Logs what is served differently now, and what is refused.
+fn tell(old: &Models, new: &Models) {
+    let before = |name: &str| old.get(name).and_then(|(_, state)| state.served());
+    let (mut same, mut anew) = (0, 0);
+    for (name, _, state) in new.iter() {
+        let State::Serving(served) = state else { continue };
+        let model = &served.model;
+        if before(name.as_str()).is_some_and(|before| Arc::ptr_eq(&before.model, model)) {
+            same += 1;
+            continue;
+        }
+        anew += 1;
+        tracing::info!(%model.name, %model.version, service = %model.service.name, "serving, as loaded now");
+    }
+    for (name, ..) in old.iter().filter(|(name, ..)| new.get(name.as_str()).is_none()) {
+        tracing::info!(model = %name, "not served any more: its folder is gone");
+    }
+    for refused in new.refused() {
+        tracing::error!("{refused}");
+    }
+    tracing::info!(same, anew, refused = new.refused().count(), "reloaded");
+}

@@ -8,6 +8,7 @@ mod applied;
 pub mod cli;
 mod database;
 mod databases;
+mod definition_files;
 mod forget;
 mod freshness;
 mod http;
@@ -29,6 +30,7 @@ pub use app::{App, DatabaseCheck, OpenError, Settings, Time, UnknownService, Unk
 pub use applied::NotApplied;
 pub use database::{DatabaseError, DatabaseUrl, InvalidDatabaseUrl};
 pub use databases::UnknownDatabase;
+pub use definition_files::WriteError;
 pub use forget::{ForgetError, Forgotten, ForgottenIn};
 pub use freshness::{Broken, Cause, Freshness, Promise, ViewStatus};
 pub use init::{InitError, InitOptions, InitSummary, init};

@@ -7,6 +7,7 @@ use clap::Args;
 use feature_defs::name::EntityName;
 
 use super::{Places, wrong_usage};
+use crate::WriteError;
 use crate::init::{InitError, InitOptions, InitSummary, init};
 
 #[derive(Args)]
@@ -47,7 +48,9 @@ pub(super) async fn run(places: &Places, arguments: Arguments) -> anyhow::Result
         }
         Err(error) if error.is_wrong_usage() => Ok(wrong_usage(&error)),
         // As itself, so that it is shown as by every command that reads definitions.
-        Err(InitError::Definitions(diagnostics)) => Err(diagnostics.into()),
+        Err(InitError::Definitions(diagnostics) | InitError::Write(WriteError::Definitions(diagnostics))) => {
+            Err(diagnostics.into())
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -5,9 +5,9 @@ use feature_defs::key::KeyType;
 use feature_defs::value::ValueType;
 
 use super::guess::{Keys, Times, is_nameable, key_type};
-use super::names::{identified, looks_like_id, singular, unique, valid, words};
 use super::table::{Column, Kind, Repeats, Table};
 use super::{InitError, InitOptions};
+use crate::definition_files::names::{identified, looks_like_id, singular, unique, valid, words};
 
 /// What the database and the guesses say.
 #[derive(Debug)]

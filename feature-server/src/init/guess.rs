@@ -3,9 +3,9 @@
 use feature_defs::key::KeyType;
 use feature_defs::value::ValueType;
 
-use super::names::{looks_like_id, words};
 use super::table::{Column, Kind, Table, nearest};
 use super::{InitError, InitOptions};
+use crate::definition_files::names::{looks_like_id, words};
 
 /// The columns that say when.
 #[derive(Debug)]

@@ -4,21 +4,19 @@
 
 mod draft;
 mod guess;
-mod names;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use feature_defs::definitions::{self, Definitions, Diagnostics};
 use feature_defs::name::EntityName;
 
 use crate::database::{DatabaseError, DatabaseUrl};
-use draft::{Draft, Found};
+use crate::definition_files::{self, WriteError};
+use draft::Found;
 use table::Table;
 
 /// What the user knows better than a guess.
@@ -129,17 +127,9 @@ pub enum InitError {
     /// The definitions that are there already are wrong.
     #[error(transparent)]
     Definitions(#[from] Diagnostics),
-    /// A file of that name is there.
-    #[error("{} is there already, and is not overwritten: edit it, or move it away", .0.display())]
-    FileExists(PathBuf),
-    /// A file can't be written.
-    #[error("{} cannot be written", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The files can't be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The database is away, or refuses.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -202,7 +192,15 @@ pub async fn init(
         project,
     };
     let draft = draft::draft(found, options, existing.as_ref())?;
-    let files = write(dir, &draft)?;
+    let query = draft
+        .query
+        .as_ref()
+        .map(|query| (query.file.clone(), query.sql.clone()));
+    let texts: Vec<_> = query
+        .into_iter()
+        .chain([(draft.file.clone(), text::definitions(&draft))])
+        .collect();
+    let files = definition_files::write(dir, &texts)?;
     Ok(InitSummary {
         files,
         guesses: draft.guesses(),
@@ -224,47 +222,4 @@ fn existing(dir: &Path) -> Result<Option<Definitions>, InitError> {
         .flatten()
         .any(|entry| is_definitions(&entry.file_name().to_string_lossy()));
     Ok(any.then(|| definitions::load(dir)).transpose()?)
-}
-
-/// Writes all files or none.
-fn write(dir: &Path, draft: &Draft) -> Result<Vec<PathBuf>, InitError> {
-    let failed = |path: &Path, source| InitError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    std::fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
-    let query = draft.query.as_ref().map(|query| (dir.join(&query.file), &query.sql));
-    let definitions = (dir.join(&draft.file), &text::definitions(draft));
-    let mut written = Written::default();
-    for (path, text) in query.into_iter().chain([definitions]) {
-        // Created anew, so that nothing that appeared meanwhile is overwritten either.
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        let mut file = file.map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => InitError::FileExists(path.clone()),
-            _ => failed(&path, error),
-        })?;
-        written.0.push(path.clone());
-        file.write_all(text.as_bytes()).map_err(|error| failed(&path, error))?;
-    }
-    definitions::load(dir)?;
-    Ok(written.keep())
-}
-
-/// Files that go away again unless all of them are kept.
-#[derive(Default)]
-struct Written(Vec<PathBuf>);
-
-impl Written {
-    fn keep(mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.0)
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            // What can't be removed is named by the error that is on its way.
-            let _removed = std::fs::remove_file(path);
-        }
-    }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::draft::{Draft, Feature, KeyDraft, WindowsDraft};
+use super::draft::{Draft, Feature, WindowsDraft};
+use crate::definition_files::text::{self, plain, quoted, reference};
 
 /// The windows of a first aggregate view.
 const WINDOWS: [&str; 3] = ["1d", "7d", "30d"];
@@ -21,29 +22,14 @@ pub(super) fn definitions(draft: &Draft) -> String {
     parts.join("\n")
 }
 
-/// A text in quotes. JSON's escapes are TOML's.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// A text within a comment, which may hold no control characters.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
 fn header(draft: &Draft) -> String {
     let mut text = format!(
         "# Features from {}: a first draft, to be changed.\n",
         plain(&draft.table)
     );
     if let Some(project) = &draft.project {
-        let project = quoted(project);
-        let _infallible = write!(
-            text,
-            "\n# One file of the directory says these two. The project is the namespace of all stored values.\nformat = 1\nproject = {project}\n"
-        );
+        text.push('\n');
+        text.push_str(&text::header(project));
     }
     text
 }
@@ -53,19 +39,11 @@ fn entity(draft: &Draft) -> String {
     if entity.is_declared {
         return format!("# The entity `{}` is declared in another file.\n", entity.name);
     }
-    let key = |key: &KeyDraft| {
-        format!(
-            "{{ name = {}, type = {} }}",
-            quoted(&key.name),
-            quoted(key.key_type.value_type().name())
-        )
-    };
-    let keys: Vec<String> = entity.keys.iter().map(key).collect();
+    let keys = entity.keys.iter().map(|key| (key.name.as_str(), key.key_type));
     format!(
-        "# What the features are about, and the keys by which a request names one.\n# Guessed: {why}.\n[[entity]]\nname = {name}\njoin_keys = [{keys}]\n",
-        why = plain(&entity.why),
-        name = quoted(&entity.name),
-        keys = keys.join(", "),
+        "# What the features are about, and the keys by which a request names one.\n# Guessed: {}.\n{}",
+        plain(&entity.why),
+        text::entity(&entity.name, keys)
     )
 }
 
@@ -108,21 +86,10 @@ fn source(draft: &Draft) -> String {
 
 /// What all views begin with.
 fn view(draft: &Draft, name: &str) -> String {
-    let mut text = format!(
-        "[[feature_view]]\nname = {}\nentity = {}\nsource = {}\n",
-        quoted(name),
-        quoted(&draft.entity.name),
-        quoted(&draft.source)
-    );
-    let renamed: Vec<String> = draft
-        .entity
-        .keys
-        .iter()
-        .filter(|key| key.name != key.column)
-        .map(|key| format!("{} = {}", key.name, quoted(&key.column)))
-        .collect();
+    let mut text = text::view(name, &draft.entity.name, &draft.source);
+    let keys = draft.entity.keys.iter().filter(|key| key.name != key.column);
+    let renamed = text::pairs(keys.map(|key| (key.name.as_str(), key.column.as_str())));
     if !renamed.is_empty() {
-        let renamed = renamed.join(", ");
         let _infallible = writeln!(
             text,
             "columns = {{ {renamed} }}  # the source's columns for join keys of other names"
@@ -145,14 +112,7 @@ fn row_view(draft: &Draft) -> String {
         column,
     } in &rows.features
     {
-        let (name_text, column_text) = (quoted(name), quoted(column));
-        let column = if name == column {
-            String::new()
-        } else {
-            format!(", column = {column_text}")
-        };
-        let value_type = value_type.name();
-        let _infallible = writeln!(text, "  {{ name = {name_text}, type = \"{value_type}\"{column} }},");
+        text.push_str(&text::row_feature(name, *value_type, column));
     }
     text.push_str(&left_out(draft));
     text.push_str("]\n");
@@ -201,7 +161,7 @@ fn aggregate_view(draft: &Draft) -> String {
 
 fn aggregate_references(windows: &WindowsDraft) -> Vec<String> {
     let of = |feature: &str| {
-        let references = WINDOWS.map(|window| quoted(&format!("{}:{feature}_{window}", windows.view)));
+        let references = WINDOWS.map(|window| reference(&windows.view, &format!("{feature}_{window}")));
         references.to_vec()
     };
     let counts = of("rows")
@@ -216,7 +176,7 @@ fn service(draft: &Draft) -> String {
     let mut inputs: Vec<String> = Vec::new();
     if let Some(rows) = &draft.rows {
         let references = rows.features.iter();
-        inputs.extend(references.map(|feature| quoted(&format!("{}:{}", rows.view, feature.name))));
+        inputs.extend(references.map(|feature| reference(&rows.view, &feature.name)));
     }
     if let Some(windows) = draft.windows.as_ref().filter(|windows| !windows.is_comment) {
         inputs.extend(aggregate_references(windows));

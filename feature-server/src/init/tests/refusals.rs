@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Place, options};
+use crate::WriteError;
 use crate::init::{InitError, InitOptions};
 
 #[tokio::test]
@@ -120,7 +121,7 @@ async fn files_that_are_there_stay_as_they_are() {
     let own = "format = 1\nproject = \"mine\"\n";
     std::fs::write(place.features().join("orders.toml"), own).unwrap();
     let error = place.init("orders", &zone).await.unwrap_err();
-    assert!(matches!(error, InitError::FileExists(_)), "{error}");
+    assert!(matches!(error, InitError::Write(WriteError::FileExists(_))), "{error}");
     assert_eq!(
         (names(&place.features()), place.text("orders.toml").as_str()),
         (vec!["orders.toml".to_owned()], own)

@@ -1,4 +1,4 @@
-//! Names made from names: what a table or column is called in Postgres, as the definitions' rule for names allows it.
+//! Names made from names: what something is called elsewhere, as the definitions' rule for names allows it.
 
 use feature_defs::name;
 
@@ -6,7 +6,7 @@ use feature_defs::name;
 const ID_WORDS: [&str; 4] = ["id", "key", "uuid", "guid"];
 
 /// The words of a name, in lower case: `customerId`, `customer_id` and `"Customer ID"` are all `customer`, `id`.
-pub(super) fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut after_lower = false;
@@ -25,14 +25,14 @@ pub(super) fn words(text: &str) -> Vec<String> {
 }
 
 /// Whether a column is called like something that identifies: `customer_id`, `userKey`.
-pub(super) fn looks_like_id(column: &str) -> bool {
+pub(crate) fn looks_like_id(column: &str) -> bool {
     words(column)
         .last()
         .is_some_and(|word| ID_WORDS.contains(&word.as_str()))
 }
 
 /// What a column that identifies something identifies: `customer` for `customer_id`; `None` for a bare `id`.
-pub(super) fn identified(column: &str) -> Option<String> {
+pub(crate) fn identified(column: &str) -> Option<String> {
     let mut words = words(column);
     if words.last().is_some_and(|word| ID_WORDS.contains(&word.as_str())) {
         words.pop();
@@ -41,7 +41,7 @@ pub(super) fn identified(column: &str) -> Option<String> {
 }
 
 /// One row of a table of this name: `order` for `orders`.
-pub(super) fn singular(table: &str) -> String {
+pub(crate) fn singular(table: &str) -> String {
     let name = valid(table, "entity");
     if let Some(stem) = name.strip_suffix("ies") {
         return valid(&format!("{stem}y"), "entity");
@@ -53,7 +53,7 @@ pub(super) fn singular(table: &str) -> String {
 }
 
 /// The text itself if it is a name, else a name made of its words; `fallback` stands in where none can be used.
-pub(super) fn valid(text: &str, fallback: &str) -> String {
+pub(crate) fn valid(text: &str, fallback: &str) -> String {
     if name::check(text).is_ok() {
         return text.to_owned();
     }
@@ -74,7 +74,7 @@ pub(super) fn valid(text: &str, fallback: &str) -> String {
 }
 
 /// `wanted`, or with a number behind it if that is taken.
-pub(super) fn unique(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
+pub(crate) fn unique(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let mut name = wanted.to_owned();
     let mut number = 2_u32;
     while is_taken(&name) {

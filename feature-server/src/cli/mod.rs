@@ -19,6 +19,7 @@ mod check;
 mod control;
 mod forget;
 mod get;
+mod import_feast;
 mod init;
 mod materialize;
 mod migrate;
@@ -107,6 +108,8 @@ struct Places {
 enum Command {
     /// Write a first definition file from a table
     Init(init::Arguments),
+    /// Write definitions from a Feast repository with Postgres sources, and list what could not be carried over
+    ImportFeast(import_feast::Arguments),
     /// Check the definitions; with --database also columns, types and indexes
     Check(check::Arguments),
     /// Create or update the `larder` schema
@@ -145,6 +148,7 @@ impl Cli {
         let places = self.places;
         match self.command {
             Command::Init(arguments) => init::run(&places, arguments).await,
+            Command::ImportFeast(arguments) => import_feast::run(&places, &arguments),
             Command::Check(arguments) => check::run(&places, &arguments).await,
             Command::Migrate => migrate::run(&places).await,
             Command::Materialize(arguments) => materialize::run(&places, &arguments).await,

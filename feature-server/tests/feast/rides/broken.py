@@ -1,0 +1,3 @@
+from feast import Entity
+
+half = Entity(name="half"

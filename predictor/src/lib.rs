@@ -5,7 +5,6 @@ pub mod cli;
 mod http;
 mod meters;
 pub mod model;
-mod nearest;
 pub mod predict;
 mod reload;
 mod serving;

@@ -37,7 +37,7 @@ pub(super) async fn one(
     }
     let models = app.models();
     let unknown = || PredictError::UnknownModel {
-        hint: crate::nearest::hint(&name, models.iter().map(|(name, ..)| name.as_str())),
+        hint: service::nearest::hint(&name, models.iter().map(|(name, ..)| name.as_str())),
         name: shortened(&name),
     };
     let (version, state) = models.get(&name).ok_or_else(|| ApiError::from(unknown()))?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use feature_defs::definitions::{Definitions, Service};
+use service::nearest;
 
 use super::config::{CacheTier, FallbackSettings, WhenUnavailable};
 use super::repository::Files;
@@ -11,7 +12,6 @@ use super::runtime::{Runtime, Sessions};
 use super::tensor::InputRow;
 use super::{Model, ModelName, Version, repository, signature};
 use crate::meters::Meters;
-use crate::nearest;
 use crate::predict::cache::{Cache, Memory};
 use crate::predict::cache_key::KeyMaker;
 use crate::predict::redis_cache::RedisCache;

@@ -7,12 +7,12 @@ use feature_defs::definitions::{JoinKey, Origin, Service};
 use feature_defs::key::KeyValue;
 use feature_defs::value::{Value, ValueType};
 use serde_json::Value as Json;
+use service::nearest;
 
 use super::body::{List, Whole};
 use super::error::{PredictError, Problem, Problems};
 use crate::model::signature::{Element, Signature};
 use crate::model::tensor::Cell;
-use crate::nearest;
 
 /// What a request for one model looks like.
 #[derive(Debug)]

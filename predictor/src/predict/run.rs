@@ -8,6 +8,7 @@ use feature_defs::serving::StoredRow;
 use feature_defs::time::Timestamp;
 use feature_defs::value::Value;
 use online_store::OnlineReader;
+use service::nearest;
 use uuid::{NoContext, Uuid};
 
 use super::answer::{Answer, CacheState, Degraded, Prediction, Row, RowError, RowStatus};
@@ -24,7 +25,6 @@ use crate::model::config::WhenUnavailable;
 use crate::model::runtime::RunError;
 use crate::model::tensor::{InputRow, Outputs};
 use crate::model::{Carried, Fallback, Model, Models, Served};
-use crate::nearest;
 
 /// A call, before anything of it is checked.
 #[derive(Debug, Clone, Copy)]

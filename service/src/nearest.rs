@@ -1,10 +1,10 @@
-//! "Did you mean …?"
+//! "Did you mean …?", for names that come over HTTP.
 
 /// A longer name is no misspelling of a known one, and comparing it takes its time: the caller decides how long it is.
 const LONGEST: usize = 64;
 
 /// `; did you mean `x`?` for the known name nearest to `wrong`, or nothing if none is near.
-pub(crate) fn hint<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub fn hint<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     if wrong.len() > LONGEST {
         return String::new();
     }

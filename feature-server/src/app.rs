@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use feature_defs::definitions::{Definitions, Service, Source, View};
 use feature_defs::name::{DatabaseName, ProjectName};
-use feature_defs::time::{Clock, Timestamp};
-use online_store::{OnlineStore, OnlineWriter, RedisUrl, StoreError};
+use feature_defs::time::{Clock, SystemClock, Timestamp};
+use online_store::{OnlineReader, OnlineStore, OnlineWriter, RedisUrl, StoreError};
 
 use crate::database::{DatabaseError, DatabaseUrl};
 use crate::databases::{Database, SourceDatabases, UnknownDatabase};
@@ -45,6 +45,8 @@ pub enum Time {
 #[derive(Debug)]
 pub struct App {
     definitions: Arc<Definitions>,
+    /// Of all their views; a server keeps it fresh.
+    reader: Arc<OnlineReader>,
     /// Shared by the apps of all states.
     connections: Arc<Connections>,
 }
@@ -113,6 +115,7 @@ impl App {
     fn over(connections: Arc<Connections>, definitions: Definitions) -> Result<Arc<Self>, OpenError> {
         connections.sources.check(&definitions)?;
         Ok(Arc::new(Self {
+            reader: Arc::new(connections.online.reader(definitions.views.clone())),
             definitions: Arc::new(definitions),
             connections,
         }))
@@ -165,6 +168,15 @@ impl App {
         match &self.connections.time {
             Time::Given(clock) => Ok(clock.now()),
             Time::SourceDatabase => database.now().await,
+        }
+    }
+
+    /// The moment it is by this machine's clock, or the given one: for judging what stands online where no database may be
+    /// waited for.
+    pub(crate) fn now_here(&self) -> Timestamp {
+        match &self.connections.time {
+            Time::Given(clock) => clock.now(),
+            Time::SourceDatabase => SystemClock.now(),
         }
     }
 
@@ -249,6 +261,11 @@ impl App {
 
     pub(crate) fn online(&self) -> &OnlineStore {
         &self.connections.online
+    }
+
+    /// Reads values of all views, with what it knows of their markers: see [`OnlineReader::keep_fresh`].
+    pub(crate) fn reader(&self) -> &Arc<OnlineReader> {
+        &self.reader
     }
 
     pub(crate) fn writer(&self) -> OnlineWriter {

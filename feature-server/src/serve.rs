@@ -52,6 +52,7 @@ impl App {
         let schedules = Arc::new(Schedules::default());
         let router = http::router(self, &schedules);
         let tasks = schedule::start(self, &schedules, options.concurrent_runs.max(1), &stop);
+        tasks.spawn(Arc::clone(self.reader()).keep_fresh(stop.clone()));
         if let Some(every) = options.verify_every {
             tasks.spawn(verify::watch(Arc::clone(self), every, stop.clone()));
         }

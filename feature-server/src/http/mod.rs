@@ -1,5 +1,6 @@
 //! HTTP: one endpoint a file.
 
+mod feast;
 mod runs;
 mod views;
 
@@ -42,13 +43,14 @@ pub(crate) fn router(app: &Arc<App>, schedules: &Arc<Schedules>) -> Router {
         .route("/v1/views", get(views::list))
         .route("/v1/views/{view}", get(views::one))
         .route("/v1/runs", get(runs::list))
-        .with_state(api);
+        .with_state(api.clone());
     let ready = {
         let app = Arc::clone(app);
         move || readiness(Arc::clone(&app))
     };
     service::http::finished(
         service::http::limited(work, LIMITS)
+            .merge(feast::routes(api))
             .merge(health::routes(ready))
             .merge(telemetry::metrics_route()),
     )

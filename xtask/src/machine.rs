@@ -1,4 +1,4 @@
-//! What the machine must have: PostgreSQL, Redis, pip and locale sources, found or installed with apt-get.
+//! What the machine must have: PostgreSQL, Redis, pip, locale sources and debootstrap, found or installed with apt-get.
 
 use std::{
     env,
@@ -21,6 +21,7 @@ pub(crate) enum Need {
     Redis,
     Pip,
     Locales,
+    Debootstrap,
 }
 
 impl Need {
@@ -29,6 +30,7 @@ impl Need {
             Self::Postgres => postgres_bin()?.is_some(),
             Self::Redis => redis_server()?.is_some(),
             Self::Pip => has_pip(),
+            Self::Debootstrap => find_in_path("debootstrap").is_some(),
             Self::Locales => Path::new("/usr/share/i18n/locales/de_DE").exists(),
         })
     }
@@ -39,6 +41,7 @@ impl Need {
             Self::Redis => "redis-server",
             Self::Pip => "python3-pip",
             Self::Locales => "locales",
+            Self::Debootstrap => "debootstrap",
         }
     }
 
@@ -48,6 +51,7 @@ impl Need {
             Self::Redis => "Redis or Valkey (or LARDER_REDIS_SERVER, its program)",
             Self::Pip => "Python 3 with pip",
             Self::Locales => "the C library's locale sources",
+            Self::Debootstrap => "debootstrap",
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `cargo xtask`: the demo and the tests, with all their set-up, and `down`, which stops what they started.
 
 mod cargo;
+mod client;
+mod compose;
 mod demo;
 mod down;
 mod folder;

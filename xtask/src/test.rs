@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    cargo,
+    cargo, compose,
     folder::{self, SetupLock},
     instance::{self, Instance, Output},
     machine::{self, Need},
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// How many random histories of an entity to compare with the naive model (about an hour for a million)
     #[arg(long, value_name = "N")]
     cases: Option<u64>,
+    /// Instead of the tests: build and run docker-compose.yml, and try it (needs a Docker engine with Compose)
+    #[arg(long, conflicts_with_all = ["auc_all", "cases", "cargo_args"])]
+    compose: bool,
     /// Passed on to `cargo test`, which tests the whole workspace unless these name a package
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<String>,
@@ -43,6 +46,9 @@ struct Environment {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.compose {
+        return compose::run();
+    }
     say::title("Larder's tests, on a Postgres and a Redis of their own. The first build takes minutes.");
     let mut instance = Instance::open("test")?;
     let environment = set_up(&mut instance)?;

@@ -1,7 +1,6 @@
 //! `cargo xtask demo`: from nothing to a prediction that changes because the world did, in one command.
 
 mod build;
-mod client;
 mod story;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
@@ -10,6 +9,7 @@ use anyhow::{Context, Result};
 
 use self::build::Programs;
 use crate::{
+    client::Server,
     folder::{self, SetupLock},
     instance::{Instance, Output},
     interrupt,
@@ -102,7 +102,7 @@ impl Demo {
         Ok(())
     }
 
-    fn stay_up(mut self, predictor: &client::Server, flight: &story::Flight) -> Result<()> {
+    fn stay_up(mut self, predictor: &Server, flight: &story::Flight) -> Result<()> {
         say::step("Going live: features are refreshed every minute, flights happen at their own time");
         let server = self.start_server("feature-server", 8090)?;
         self.start_program("flights", "flights-feed", &["feed"])?;
@@ -123,10 +123,10 @@ impl Demo {
         }
     }
 
-    fn start_server(&mut self, program: &str, preferred_port: u16) -> Result<client::Server> {
+    fn start_server(&mut self, program: &str, preferred_port: u16) -> Result<Server> {
         let port = self.instance.port(program, Some(preferred_port))?;
         self.start_program(program, program, &["serve", "--listen", &format!("127.0.0.1:{port}")])?;
-        let server = client::Server::at(port);
+        let server = Server::at(port);
         self.instance.await_ready(program, || server.is_ready())?;
         say::note(&format!("{program} on {}", server.url("")));
         Ok(server)

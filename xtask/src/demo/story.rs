@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use super::{Demo, client::Server};
-use crate::say;
+use super::Demo;
+use crate::{client::Server, say};
 
 const PREDICT: &str = "/v1/models/flight_delay:predict";
 const EXPLAIN: &str = "/v1/models/flight_delay:predict?explain=true";

@@ -34,7 +34,7 @@ pub use databases::UnknownDatabase;
 pub use definition_files::WriteError;
 pub use forget::{ForgetError, Forgotten, ForgottenIn};
 pub use freshness::{Broken, Cause, Freshness, Promise, ViewStatus};
-pub use import_feast::{Import, ImportError, Note, import_feast};
+pub use import_feast::{Import, ImportError, ImportNote, import_feast};
 pub use init::{InitError, InitOptions, InitSummary, init};
 pub use materialize::{Backfill, Mode, RunError, RunOutcome, RunRequest, RunSummary};
 pub use online::{FeatureValue, GetError};

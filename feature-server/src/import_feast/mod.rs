@@ -29,7 +29,7 @@ use crate::definition_files::{self, WriteError};
 use draft::Draft;
 use feature_store::FeatureStore;
 use modules::Repository;
-pub use report::Note;
+pub use report::ImportNote;
 use values::Place;
 
 /// What was written, and what a reader should know of it.
@@ -40,9 +40,9 @@ pub struct Import {
     /// Kinds of definitions, and the names of those that were carried over.
     pub carried: Vec<(&'static str, Vec<String>)>,
     /// What was carried over, but not as it stood, or on a guess.
-    pub look_at: Vec<Note>,
+    pub look_at: Vec<ImportNote>,
     /// What was not carried over.
-    pub not_carried: Vec<Note>,
+    pub not_carried: Vec<ImportNote>,
 }
 
 /// Why nothing was written.

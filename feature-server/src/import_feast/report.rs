@@ -6,7 +6,7 @@ use super::values::Place;
 
 /// Something that a reader of the report should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
+pub struct ImportNote {
     /// `file:line` in the Feast repository, or the file alone.
     pub at: String,
     /// What it is about.
@@ -17,7 +17,7 @@ pub struct Note {
     pub help: String,
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for ImportNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, what, why, help } = self;
         write!(f, "{at}: {what}: {why}\n    help: {help}")
@@ -27,8 +27,8 @@ impl fmt::Display for Note {
 /// Notes as they are made.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    carried: Vec<(Place, Note)>,
-    not_carried: Vec<(Place, Note)>,
+    carried: Vec<(Place, ImportNote)>,
+    not_carried: Vec<(Place, ImportNote)>,
 }
 
 impl Notes {
@@ -43,13 +43,13 @@ impl Notes {
     }
 
     /// What to look at, and what was not carried over; both by file and line.
-    pub(super) fn sorted(self) -> (Vec<Note>, Vec<Note>) {
+    pub(super) fn sorted(self) -> (Vec<ImportNote>, Vec<ImportNote>) {
         (sorted(self.carried), sorted(self.not_carried))
     }
 }
 
-fn note(at: Place, what: &str, why: String, help: &str) -> (Place, Note) {
-    let note = Note {
+fn note(at: Place, what: &str, why: String, help: &str) -> (Place, ImportNote) {
+    let note = ImportNote {
         at: at.to_string(),
         what: what.to_owned(),
         why,
@@ -58,7 +58,7 @@ fn note(at: Place, what: &str, why: String, help: &str) -> (Place, Note) {
     (at, note)
 }
 
-fn sorted(mut notes: Vec<(Place, Note)>) -> Vec<Note> {
+fn sorted(mut notes: Vec<(Place, ImportNote)>) -> Vec<ImportNote> {
     notes.sort_by(|(one, _), (other, _)| one.cmp(other));
     notes.into_iter().map(|(_, note)| note).collect()
 }

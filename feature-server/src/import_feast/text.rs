@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::draft::{About, Draft, Entity, Relation, Service, Source, View};
 use super::feature_store::{FILE, FeatureStore};
@@ -38,8 +39,8 @@ pub(super) fn files(draft: &Draft, project: &str, store: &FeatureStore, folder: 
     let mut files = queries;
     files.push(("feature_store.toml".to_owned(), head));
     for (file, blocks) in blocks {
-        let within = file.strip_prefix(folder).unwrap_or(&file).trim_start_matches('/');
-        let stem = within.trim_end_matches(".py").replace('/', "_");
+        let within = Path::new(&file).strip_prefix(folder).unwrap_or(Path::new(&file));
+        let stem = within.with_extension("").display().to_string().replace('/', "_");
         let name = unique(&valid(&stem, "definitions"), |name| {
             names.iter().any(|known| known == name)
         });

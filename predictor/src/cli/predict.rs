@@ -68,6 +68,9 @@ impl Predict {
             body: body.as_bytes(),
             explain: Explain::Yes,
         };
+        // A server's connection stands when a request comes, and no deadline has to pay for it. Where Redis is away, the
+        // answer says so.
+        let _said_by_the_answer = app.refresh().await;
         let answer = match app.predict(asked).await {
             Ok(answer) => answer,
             Err(error) if error.fault() == Fault::Client => return Err(WrongUsage(told(&error)).into()),

@@ -4,8 +4,8 @@
 
 mod cache_honesty; // cached answers under constant writes
 mod changes; // definitions changed twenty ways under constant reads and predictions
-mod documents; // what the pages under docs/ show
 mod compose; // docker-compose.yml and Dockerfile name only what the programs know
+mod documents; // what the pages under docs/ show
 mod house; // what may depend on what, and where things are spelled
 mod killed; // runs killed at any moment and gone on with
 mod memory; // five million rows in little memory

@@ -166,7 +166,6 @@ pub(super) const STEPS: &[Step] = &[
             r#"{ name = "amount", type = "float64" }, { name = "pieces", type = "int64" }"#,
             r#"{ name = "pieces", type = "int64" }, { name = "amount", type = "float64" }"#,
         )],
-        runs: &["latest"],
         ..NOTHING
     },
     Step {

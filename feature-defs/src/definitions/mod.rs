@@ -154,11 +154,13 @@ impl View {
         self.is_aggregate() || !self.source.key.is_empty()
     }
 
-    /// What changes when the meaning of stored values does: source, keys, features. Not the prose, ttl, schedule or promise.
-    /// Sixteen hexadecimal digits.
+    /// What changes when the meaning of stored values does: source, keys, features. Not their order, which readers find in
+    /// the stored layout; nor the prose, ttl, schedule or promise. Sixteen hexadecimal digits.
     pub fn digest(&self) -> String {
         let mut hash = Xxh3::new();
         let source = &self.source;
+        let mut order: Vec<usize> = (0..self.fields().len()).collect();
+        order.sort_by(|&one, &other| self.fields()[one].name.cmp(&self.fields()[other].name));
         let meaning = (
             &self.entity.join_keys,
             &self.key_columns,
@@ -169,14 +171,15 @@ impl View {
                 &source.key,
                 &source.deleted,
             ),
-            &self.kind,
+            self.kind.in_order(&order),
         );
         hash.update(format!("{meaning:?}").as_bytes());
         // Only where it is said: digests of before there were several databases stay what they are.
         if let Some(database) = &source.database {
             hash.update(format!("{database:?}").as_bytes());
         }
-        hash.update(format!("{:?}", self.fields()).as_bytes());
+        let fields: Vec<&Field> = order.iter().map(|&i| &self.fields()[i]).collect();
+        hash.update(format!("{fields:?}").as_bytes());
         format!("{:016x}", hash.digest())
     }
 }
@@ -228,6 +231,16 @@ pub enum ViewKind {
 }
 
 impl ViewKind {
+    /// The same with what is computed in this order.
+    fn in_order(&self, order: &[usize]) -> Self {
+        match self {
+            Self::Row { columns } => Self::Row {
+                columns: order.iter().map(|&i| columns[i].clone()).collect(),
+            },
+            Self::Aggregate(aggregates) => Self::Aggregate(order.iter().map(|&i| aggregates[i].clone()).collect()),
+        }
+    }
+
     /// The longest window, for an aggregate view.
     pub fn longest_window(&self) -> Option<Span> {
         match self {

@@ -121,6 +121,7 @@ impl Parsed {
             .map(|(origin, _)| origin)
             .collect();
         Ok(Expression {
+            text: self.text.trim().to_owned(),
             code,
             expected,
             origins,
@@ -131,12 +132,18 @@ impl Parsed {
 /// A checked expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
+    text: String,
     code: Code,
     expected: ValueType,
     origins: Vec<Origin>,
 }
 
 impl Expression {
+    /// As it was declared.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What it reads, each once; the moment of the prediction is not among them.
     pub fn origins(&self) -> &[Origin] {
         &self.origins

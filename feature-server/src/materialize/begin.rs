@@ -252,13 +252,13 @@ impl App {
         let Some(process) = &open.redis_process else {
             return Ok(None);
         };
+        let writer = self.writer();
+        // The features may stand in another order here than where the run began.
+        writer.put_schema(view).await?;
         match work {
-            Work::Values(..) => {
-                let run = open.id.to_string();
-                self.writer().resume_run(&view.name, &run, process).await
-            }
+            Work::Values(..) => writer.resume_run(&view.name, &open.id.to_string(), process).await,
             Work::Backfill(..) => {
-                let begun = self.writer().server().await?;
+                let begun = writer.server().await?;
                 Ok((begun.server() == process).then_some(begun))
             }
         }

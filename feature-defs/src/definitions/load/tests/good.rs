@@ -334,6 +334,19 @@ fn a_digest_changes_with_meaning_and_not_with_prose() {
             "name = \"late_trend\"\ntype = \"float32\"",
         ),
     ];
+    let order = [
+        ("[\"3h\", \"24h\", \"7d\"]", "[\"7d\", \"3h\", \"24h\"]"),
+        (
+            "{ name = \"built_year\", type = \"int64\" }, { name = \"seats\", type = \"int64\" }",
+            "{ name = \"seats\", type = \"int64\" }, { name = \"built_year\", type = \"int64\" }",
+        ),
+    ];
+    for (replace, by) in order {
+        let reordered = flights_with(replace, by);
+        for view in ["carrier_ops", "aircraft"] {
+            assert_eq!(digest(&reordered, view), digest(&original, view), "{by}");
+        }
+    }
     for (replace, by) in prose {
         assert_eq!(
             digest(&flights_with(replace, by), "carrier_ops"),

@@ -38,6 +38,10 @@ pub enum StoreError {
         "Redis was flushed, restarted or failed over while view `{view}` was written, and may have lost part of it: run again"
     )]
     DataLost { view: ViewName },
+    #[error(
+        "a run has begun to write view `{view}` while its values were being removed: what was not removed yet stays; if they are still to go, begin again"
+    )]
+    WrittenAgain { view: ViewName },
     #[error("`{key}` holds no marker that this program can read ({cause}): run a full materialization of the view")]
     BadMarker { key: String, cause: String },
     #[error(

@@ -1,11 +1,11 @@
 //! What is removed for good, and what is not touched.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use feature_defs::codec::Body;
 use feature_defs::definitions::View;
-use online_store::{Guard, OnlineStore, OnlineWriter};
+use online_store::{Guard, OnlineStore, OnlineWriter, StoreError};
 
 use crate::support::{
     Raw, Server, Times, aggregate_view, at, blob, carrier, counter, counter_view, create, marker, number, read_one,
@@ -238,4 +238,92 @@ async fn an_entity_is_forgotten_and_no_other() {
     // An older value can come now: nothing guards what is forgotten.
     put(&writer, &rows, "UA", 0).await;
     assert!(exists(&raw, "@rows:{carrier=UA}").await);
+}
+
+#[tokio::test]
+async fn a_view_is_removed_with_all_that_belongs_to_it() {
+    let view = counter_view();
+    let (store, raw) = store_at(&shared_url());
+    let writer = store.writer();
+    let longer_project = format!("{}x", raw.project);
+    let elsewhere = OnlineStore::open(&shared_url(), longer_project.parse().unwrap())
+        .unwrap()
+        .writer();
+    let others = [
+        (&writer, renamed(&view, "rows_2")),
+        (&writer, renamed(&view, "row")),
+        (&elsewhere, View::clone(&view)),
+    ];
+    for (writer, view) in [(&writer, View::clone(&view))].iter().chain(&others) {
+        for name in ODD {
+            put(writer, view, name, 9).await;
+        }
+        writer.put_schema(view).await.unwrap();
+        assert!(create(writer, view, &marker("r", 10, 10)).await);
+    }
+    // Whatever it is that stands where a value could.
+    raw.run::<()>(&[b"RPUSH", b"@rows:{carrier=list}", b"x"]).await;
+    raw.run::<()>(&[b"SET", b"@rows:{carrier=short}", b""]).await;
+    let told = AtomicU64::new(0);
+    let count = |gone| {
+        told.fetch_add(gone, Ordering::Relaxed);
+    };
+    let name = &view.name;
+    assert_eq!(writer.is_stored(std::slice::from_ref(name)).await.unwrap(), [true]);
+    let removed = writer.remove_view(name, count).await.unwrap();
+    assert_eq!(
+        (removed, told.into_inner()),
+        (ODD.len() as u64 + 2, ODD.len() as u64 + 2)
+    );
+    let left: Vec<String> = raw.run(&[b"KEYS", b"@rows:*"]).await;
+    assert_eq!(left, [""; 0]);
+    assert_eq!(writer.is_stored(std::slice::from_ref(name)).await.unwrap(), [false]);
+    assert_eq!(writer.remove_view(name, |_| ()).await.unwrap(), 0, "again");
+    for (writer, view) in &others {
+        let removed = writer.remove_view(&view.name, |_| ()).await.unwrap();
+        assert_eq!(removed, ODD.len() as u64, "{}: all were there still", view.name);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_begins_while_its_view_is_removed_loses_nothing() {
+    let server = Server::start();
+    let (store, _) = store_at(&server.url());
+    let (view, writer) = (counter_view(), store.writer());
+    let batch: Vec<_> = (0..5_000)
+        .map(|i| (carrier(&i.to_string()), counter(&view, Times::all(1), i)))
+        .collect();
+    writer.write(&view.name, Guard::AsOf, &batch).await.unwrap();
+    let half_way = tokio::sync::Notify::new();
+    let removal = async {
+        let name = view.name.clone();
+        store.writer().remove_view(&name, |_| half_way.notify_one()).await
+    };
+    let run = async {
+        half_way.notified().await;
+        writer.begin_run(&view.name, "new").await.unwrap();
+        put(&writer, &view, "new", 2).await;
+        put(&writer, &view, "0", 2).await;
+    };
+    let (removed, ()) = tokio::join!(removal, run);
+    assert!(matches!(removed, Err(StoreError::WrittenAgain { .. })), "{removed:?}");
+    for name in ["new", "0"] {
+        let reader = store.reader(vec![Arc::clone(&view)]);
+        let row = read_one(&reader, &view, &carrier(name), 2).await;
+        assert_eq!(row.event, Some(at(2)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_view_is_removed_from_a_redis_that_is_full() {
+    let server = Server::start();
+    let (store, raw) = store_at(&server.url());
+    let (view, writer) = (counter_view(), store.writer());
+    let batch: Vec<_> = (0..5_000)
+        .map(|i| (carrier(&i.to_string()), counter(&view, Times::all(1), i)))
+        .collect();
+    writer.write(&view.name, Guard::AsOf, &batch).await.unwrap();
+    raw.run::<()>(&[b"CONFIG", b"SET", b"maxmemory", b"1"]).await;
+    assert_eq!(writer.remove_view(&view.name, |_| ()).await.unwrap(), 5_000);
+    assert_eq!(raw.run::<u64>(&[b"DBSIZE"]).await, 0);
 }

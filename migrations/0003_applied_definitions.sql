@@ -15,3 +15,13 @@ CREATE TABLE larder.applied_definitions (
 
 -- "What holds now?"
 CREATE INDEX ON larder.applied_definitions (project, id DESC);
+
+-- Views whose values were removed because they are retired. What their runs before then wrote is gone, or going: none of
+-- them is continued, or taken for done.
+CREATE TABLE larder.pruned_views (
+    project   text NOT NULL,
+    view      text NOT NULL,
+    -- When the removal last began.
+    pruned_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (project, view)
+);

@@ -23,6 +23,8 @@ mod import_feast;
 mod init;
 mod materialize;
 mod migrate;
+mod plan;
+mod prune;
 mod runs;
 mod serve;
 mod status;
@@ -114,6 +116,12 @@ enum Command {
     Check(check::Arguments),
     /// Create or update the `larder` schema
     Migrate,
+    /// Show what applying these definitions would change
+    Plan(plan::Arguments),
+    /// Make these the definitions that values come from, and show what that changes
+    Apply(plan::Arguments),
+    /// Remove what is stored of views that the applied definitions no longer have
+    Prune(prune::Arguments),
     /// Compute views as of a moment and write them online
     Materialize(materialize::Arguments),
     /// Compute a view's values from a past range of event times, oldest first, and write them online
@@ -151,6 +159,9 @@ impl Cli {
             Command::ImportFeast(arguments) => import_feast::run(&places, &arguments),
             Command::Check(arguments) => check::run(&places, &arguments).await,
             Command::Migrate => migrate::run(&places).await,
+            Command::Plan(arguments) => plan::plan(&places, &arguments).await,
+            Command::Apply(arguments) => plan::apply(&places, &arguments).await,
+            Command::Prune(arguments) => prune::run(&places, &arguments).await,
             Command::Materialize(arguments) => materialize::run(&places, &arguments).await,
             Command::Backfill(arguments) => backfill::run(&places, &arguments).await,
             Command::Cancel(run) => control::cancel(&places, &run).await,

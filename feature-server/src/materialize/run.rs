@@ -160,7 +160,9 @@ impl Run<'_> {
         self.copy(source, &select, lock, progress).await
     }
 
-    /// Sets the marker, then records the run as done.
+    /// Sets the marker, then records the run as done. Also if other definitions were applied meanwhile: what it wrote, an
+    /// applied definition gave, and readers keep it until the next full run in any case; with this digest in the marker,
+    /// that is what the next run is.
     async fn vouch(&self, plan: &Plan, mode: Mode) -> Result<(), RunError> {
         let writer = self.app.writer();
         let view = &self.view.name;

@@ -1,5 +1,6 @@
 //! Run histories: what readers find after rows have come late, tied, corrected, early, or with holes.
 
+mod applied;
 mod backfill;
 mod columns;
 mod control;

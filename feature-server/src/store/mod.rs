@@ -13,6 +13,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPool;
 
 use crate::database::{DatabaseError, DatabaseUrl};
+pub(crate) use applied::Recorded;
 pub(crate) use records::{Begun, Finished, Joined, OpenRun, Reached, Whose};
 pub use records::{Counts, Kind, RunRecord, ShardRecord};
 pub(crate) use runs::{Cancelled, LeftBehind};

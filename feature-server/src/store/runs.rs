@@ -90,7 +90,7 @@ impl Store {
         }
     }
 
-    /// The view's newest run that is a backfill, or that is none.
+    /// The view's newest run, since it was last pruned, that is a backfill, or that is none.
     pub(crate) async fn newest_run(&self, view: &ViewName, backfill: bool) -> Result<Option<OpenRun>, DatabaseError> {
         let failed = |error: sqlx::Error| self.failed(&error);
         let run = sqlx::query!(
@@ -102,6 +102,9 @@ impl Store {
                     ) AS "is_idle!"
              FROM larder.materialization_runs r
              WHERE project = $1 AND view = $2 AND (kind = 'backfill') = $3
+               AND started_at > COALESCE((
+                   SELECT pruned_at FROM larder.pruned_views p WHERE p.project = $1 AND p.view = $2
+               ), '-infinity')
              ORDER BY started_at DESC, id DESC
              LIMIT 1"#,
             self.project.as_str(),

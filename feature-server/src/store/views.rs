@@ -79,6 +79,34 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
+    /// Records that a view's values are about to be removed.
+    pub(crate) async fn begin_prune(&self, view: &ViewName) -> Result<(), DatabaseError> {
+        sqlx::query!(
+            "INSERT INTO larder.pruned_views (project, view) VALUES ($1, $2)
+             ON CONFLICT (project, view) DO UPDATE SET pruned_at = clock_timestamp()",
+            self.project.as_str(),
+            view.as_str()
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        Ok(())
+    }
+
+    /// Forgets what a view stands at, and that it is paused. Its runs stay recorded.
+    pub(crate) async fn forget_view(&self, view: &ViewName) -> Result<(), DatabaseError> {
+        sqlx::query!(
+            "WITH unpaused AS (DELETE FROM larder.paused_views WHERE project = $1 AND view = $2)
+             DELETE FROM larder.views WHERE project = $1 AND view = $2",
+            self.project.as_str(),
+            view.as_str()
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        Ok(())
+    }
+
     /// Records that an entity's values were removed from these views.
     pub(crate) async fn record_forgotten(&self, entity: &EntityKey, views: &[String]) -> Result<(), DatabaseError> {
         sqlx::query!(

@@ -1,14 +1,17 @@
-//! The running server: schedules and HTTP, until told to stop.
+//! The running server: schedules, HTTP and changing definitions, until told to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::http;
-use crate::schedule::{self, Schedules};
+use crate::live::Live;
+use crate::reload::{DefinitionFiles, Followers};
+use crate::schedule::{Scheduler, Schedules, keep_gauges};
 use crate::verify;
 
 /// What an operator decides about a running server.
@@ -33,13 +36,15 @@ impl Default for ServeOptions {
 }
 
 impl App {
-    /// Runs schedules and answers HTTP until `stop`, then lets runs and requests in flight finish.
+    /// Runs schedules and answers HTTP until `stop`, then lets runs and requests in flight finish. Takes up the definitions
+    /// anew when their files change, if it is told where they are.
     ///
     /// # Errors
     /// If the listener fails.
     pub async fn serve(
         self: &Arc<Self>,
         listener: TcpListener,
+        files: Option<DefinitionFiles>,
         stop: CancellationToken,
         options: ServeOptions,
     ) -> std::io::Result<()> {
@@ -50,15 +55,19 @@ impl App {
             );
         }
         let schedules = Arc::new(Schedules::default());
-        let router = http::router(self, &schedules);
-        let tasks = schedule::start(self, &schedules, options.concurrent_runs.max(1), &stop);
-        tasks.spawn(Arc::clone(self.reader()).keep_fresh(stop.clone()));
+        let live = Live::new(Arc::clone(self));
+        let router = http::router(&live, &schedules);
+        let tasks = TaskTracker::new();
+        let scheduler = Scheduler::new(&schedules, options.concurrent_runs, &tasks, &stop);
+        tasks.spawn(Followers::new(&live, scheduler, &tasks, &stop).follow(files));
+        tasks.spawn(keep_gauges(Arc::clone(&live), stop.clone()));
         if let Some(every) = options.verify_every {
-            tasks.spawn(verify::watch(Arc::clone(self), every, stop.clone()));
+            tasks.spawn(verify::watch(live, every, stop.clone()));
         }
         let served = service::http::serve(listener, router, stop.clone(), options.drain).await;
         // Also when the listener failed.
         stop.cancel();
+        tasks.close();
         if tokio::time::timeout(options.drain, tasks.wait()).await.is_err() {
             tracing::warn!(
                 "stopped with runs unfinished after {} s; running again covers their ground",

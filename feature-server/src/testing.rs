@@ -99,6 +99,16 @@ impl Ground {
         Self::new(ARRIVALS, &arrivals_toml("")).await
     }
 
+    /// Where the definitions are.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.definitions.path()
+    }
+
+    /// Writes definitions that nobody has read yet.
+    pub(crate) fn write(&self, toml: &str) {
+        std::fs::write(self.definitions.path().join(DEFINITIONS), toml).unwrap();
+    }
+
     /// The app after its definitions have changed.
     pub(crate) fn redefine(&mut self, toml: &str) {
         self.app = open(&self.settings, self.definitions.path(), toml, &self.clock);

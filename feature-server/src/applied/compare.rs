@@ -142,7 +142,7 @@ impl Comparison<'_> {
         change.model_versions = versions.map(|version| version.name.clone()).collect();
         match (old, new) {
             (_, None) => change.effects.push(match change.entities {
-                Some(n) => format!("`feature-server prune` removes its values, of about {n} entities"),
+                Some(n) => format!("`feature-server prune` removes its values, of about {}", entities(n)),
                 None => {
                     "no run of it has ever finished; `feature-server prune` removes what others have left".to_owned()
                 }
@@ -211,7 +211,7 @@ impl Comparison<'_> {
         let (about, until) = match change.entities {
             None => (String::new(), "every feature is NOT_FOUND".to_owned()),
             Some(n) if is_elsewhere => (
-                format!(", of about {n} entities"),
+                format!(", of about {}", entities(n)),
                 format!(
                     "every feature is NOT_FOUND, since keys are spelled otherwise; `materialize {} --replace` also removes what stands under the old keys",
                     change.name
@@ -228,7 +228,7 @@ impl Comparison<'_> {
                         are(&lacking)
                     ),
                 };
-                (format!(", of about {n} entities"), until)
+                (format!(", of about {}", entities(n)), until)
             }
         };
         let effect = format!("full run needed{about}: until it is done, {until}");
@@ -349,6 +349,11 @@ fn are(names: &[&str]) -> String {
 fn was(names: &[&str]) -> String {
     let verb = if names.len() == 1 { "was" } else { "were" };
     format!("{} {verb}", names.join(", "))
+}
+
+fn entities(n: i64) -> String {
+    let what = if n == 1 { "entity" } else { "entities" };
+    format!("{n} {what}")
 }
 
 fn counted(n: usize, what: &str) -> String {

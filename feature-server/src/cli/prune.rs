@@ -35,7 +35,8 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         outln!("nothing is left of retired views");
     } else {
         for done in &pruned {
-            outln!("{}: {} values removed", done.view, done.values);
+            let values = if done.values == 1 { "value" } else { "values" };
+            outln!("{}: {} {values} removed", done.view, done.values);
         }
     }
     Ok(if left.is_empty() {

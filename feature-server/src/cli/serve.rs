@@ -9,6 +9,8 @@ use feature_defs::time::Span;
 use service::lifecycle;
 
 use super::Places;
+use crate::app::{App, Time};
+use crate::reload::DefinitionFiles;
 use crate::serve::ServeOptions;
 
 #[derive(Args)]
@@ -29,7 +31,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let app = places.app()?;
+    // Before the definitions are read, so that no change is missed.
+    let files = DefinitionFiles::watch(&places.features).context("cannot listen to SIGHUP")?;
+    let app = App::open(&places.settings()?, files.load()?, Time::SourceDatabase)?;
     let listener = tokio::net::TcpListener::bind(arguments.listen).await.with_context(|| {
         format!(
             "cannot listen on {}; is it in use, or not an address of this machine?",
@@ -41,6 +45,7 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         verify_every: arguments.verify_every.map(Span::to_std),
         drain: arguments.drain.to_std(),
     };
-    app.serve(listener, lifecycle::stop_on_signal()?, options).await?;
+    app.serve(listener, Some(files), lifecycle::stop_on_signal()?, options)
+        .await?;
     Ok(ExitCode::SUCCESS)
 }

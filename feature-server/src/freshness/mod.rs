@@ -15,8 +15,8 @@ use crate::database::DatabaseError;
 use crate::store::{RunRecord, ViewRecord};
 use problem::problem;
 use promise::Seen;
-pub(crate) use promise::tell as tell_promises;
 pub use promise::{Broken, Cause, Promise};
+pub(crate) use promise::{silence as silence_promise, tell as tell_promises};
 
 /// How fresh a view is. Nothing is known of one that has never finished a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

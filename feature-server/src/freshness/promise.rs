@@ -1,6 +1,7 @@
 //! Whether a view is as fresh as its owner promises (`fresh_for`), and if not, why.
 
 use feature_defs::definitions::View;
+use feature_defs::name::ViewName;
 use feature_defs::time::{Span, Timestamp};
 use serde::Serialize;
 
@@ -185,6 +186,15 @@ fn at(time: chrono::DateTime<chrono::Utc>) -> Timestamp {
 
 fn or_never(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "never".to_owned(), |time| time.to_string())
+}
+
+/// Tells no more of a promise that is no more.
+pub(crate) fn silence(view: &ViewName) {
+    let view = view.as_str();
+    metrics::gauge!("larder_view_fresh_for_seconds", "view" => view.to_owned()).set(f64::NAN);
+    for cause in Cause::ALL {
+        metrics::gauge!("larder_view_promise_broken", "view" => view.to_owned(), "cause" => cause.name()).set(f64::NAN);
+    }
 }
 
 /// Tells the metrics of every promise: how it is broken, as 1 under that cause and 0 under the others.

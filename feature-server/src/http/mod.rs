@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::routing::get;
 use futures_util::future::join_all;
 use service::error::ApiError;
@@ -17,6 +18,7 @@ use service::telemetry;
 
 use crate::app::App;
 use crate::database::DatabaseError;
+use crate::live::Live;
 use crate::schedule::Schedules;
 
 /// Requests here are questions of operators: small and few.
@@ -28,35 +30,53 @@ const LIMITS: Limits = Limits {
 /// How long a dependency may take to show that it is there.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
+/// What one request works with, from its beginning to its end.
 #[derive(Debug, Clone)]
 struct Api {
     app: Arc<App>,
     schedules: Arc<Schedules>,
 }
 
-pub(crate) fn router(app: &Arc<App>, schedules: &Arc<Schedules>) -> Router {
-    let api = Api {
-        app: Arc::clone(app),
+/// What requests take theirs from.
+#[derive(Debug, Clone)]
+struct Served {
+    live: Arc<Live>,
+    schedules: Arc<Schedules>,
+}
+
+impl FromRef<Served> for Api {
+    fn from_ref(served: &Served) -> Self {
+        Self {
+            app: served.live.app(),
+            schedules: Arc::clone(&served.schedules),
+        }
+    }
+}
+
+pub(crate) fn router(live: &Arc<Live>, schedules: &Arc<Schedules>) -> Router {
+    let served = Served {
+        live: Arc::clone(live),
         schedules: Arc::clone(schedules),
     };
     let work = Router::new()
         .route("/v1/views", get(views::list))
         .route("/v1/views/{view}", get(views::one))
         .route("/v1/runs", get(runs::list))
-        .with_state(api.clone());
+        .with_state(served.clone());
     let ready = {
-        let app = Arc::clone(app);
-        move || readiness(Arc::clone(&app))
+        let live = Arc::clone(live);
+        move || readiness(Arc::clone(&live))
     };
     service::http::finished(
         service::http::limited(work, LIMITS)
-            .merge(feast::routes(api))
+            .merge(feast::routes(served))
             .merge(health::routes(ready))
             .merge(telemetry::metrics_route()),
     )
 }
 
-async fn readiness(app: Arc<App>) -> Readiness {
+async fn readiness(live: Arc<Live>) -> Readiness {
+    let app = live.app();
     let sources = app.source_databases().into_iter();
     let sources = join_all(sources.map(|(name, database)| async move { (name, database.ping(READY_WITHIN).await) }));
     let (database, sources, redis) = tokio::join!(
@@ -77,6 +97,7 @@ async fn readiness(app: Arc<App>) -> Readiness {
         None => Check::required("source database", outcome),
     }));
     checks.push(Check::required("redis", redis.map_err(|error| error.to_string())));
+    checks.push(Check::optional("definitions", live.problem().map_or(Ok(()), Err)));
     Readiness::of(checks)
 }
 

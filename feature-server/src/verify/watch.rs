@@ -1,29 +1,43 @@
 //! Verification as a schedule: every view in turn, told by log and metrics.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use feature_defs::name::ViewName;
+use metrics::Gauge;
 use tokio_util::sync::CancellationToken;
 
 use super::{Verification, VerifyError};
-use crate::app::App;
+use crate::live::Live;
 use crate::progress::Progress;
 
 /// Entities compared in each view at a time.
 const SAMPLE: usize = 1_000;
 
 /// Verifies every view at this interval, until `stop`.
-pub(crate) async fn watch(app: Arc<App>, every: Duration, stop: CancellationToken) {
+pub(crate) async fn watch(live: Arc<Live>, every: Duration, stop: CancellationToken) {
+    let mut told: HashSet<ViewName> = HashSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
+        let app = live.app();
+        // What was found of a view that is no more is true no more.
+        for gone in told.extract_if(|name| app.view(name.as_str()).is_err()) {
+            wrong_share(gone.as_str()).set(f64::NAN);
+        }
         for view in &app.definitions().views {
             let (name, hidden) = (view.name.as_str(), Progress::hidden());
             tokio::select! {
                 () = stop.cancelled() => return,
-                verified = app.verify(name, SAMPLE, &hidden) => report(name, &verified),
+                verified = app.verify(name, SAMPLE, &hidden) => {
+                    report(name, &verified);
+                    if verified.is_ok() {
+                        told.insert(view.name.clone());
+                    }
+                }
             }
         }
     }
@@ -44,6 +58,10 @@ fn report(view: &str, verified: &Result<Verification, VerifyError>) {
     metrics::counter!("larder_verifications_total", "view" => name, "outcome" => label).increment(1);
 }
 
+fn wrong_share(view: &str) -> Gauge {
+    metrics::gauge!("larder_verification_wrong_share", "view" => view.to_owned())
+}
+
 fn tell(view: &str, verification: &Verification) {
     let Verification {
         as_of,
@@ -55,7 +73,7 @@ fn tell(view: &str, verification: &Verification) {
         stale,
         ..
     } = *verification;
-    metrics::gauge!("larder_verification_wrong_share", "view" => view.to_owned()).set(verification.wrong_share());
+    wrong_share(view).set(verification.wrong_share());
     for (verdict, count) in [
         ("matched", matched),
         ("different", different),

@@ -32,6 +32,45 @@ async fn one_fact_is_followed_as_the_concepts_say() {
     }
 }
 
+#[tokio::test]
+async fn definitions_change_as_operations_say() {
+    let (readme, page) = (Document::read("README.md"), Document::read("docs/operations.md"));
+    let shell = Shell::new().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(readme.block("sql", "CREATE TABLE")))
+        .execute(&shell.database.pool)
+        .await
+        .unwrap();
+    shell.write("features/shop.toml", &readme.block("toml", "format = 1"));
+    shell.write(
+        "models/fraud/1/version.toml",
+        &readme.block("toml", "feature_service = "),
+    );
+    let spending = || {
+        let online = shell.sh("feature-server get fraud customer_id=7 amount=80 --json");
+        let online: serde_json::Value = serde_json::from_str(&online).unwrap();
+        online[1]["value"].as_f64().unwrap()
+    };
+    shell.sh(&page.block("sh", "feature-server migrate"));
+    assert!((spending() - 30.0).abs() < 1e-9);
+    let later = |text: &str| text.split_once('\n').unwrap().1.to_owned();
+    let said = shell.sh(&page.block("sh", "feature-server plan --models"));
+    assert_eq!(later(&said), later(&page.block("text", "unused: view")));
+    let said = shell.sh(&page.block("sh", "materialize --incremental"));
+    for run in [
+        "spending    forced full: the view's definition has changed",
+        "last_order  forced full: it is the view's first run",
+    ] {
+        assert!(
+            said.contains(run) && page.block("text", "forced full").contains(run),
+            "{said}"
+        );
+    }
+    let said = shell.sh(&page.block("sh", "rm features/"));
+    assert!(said.ends_with(&page.block("text", "value removed")), "{said}");
+    assert_eq!(shell.sh("feature-server prune"), "nothing is left of retired views\n");
+    assert!((spending() - 30.0).abs() < 1e-9);
+}
+
 #[test]
 fn links_lead_somewhere() {
     let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned()];

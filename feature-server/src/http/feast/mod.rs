@@ -17,7 +17,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use service::http::{Limits, limited};
 
-use super::Api;
+use super::Served;
 
 /// Reads: a thousand rows are some 20 kB.
 const READS: Limits = Limits {
@@ -27,11 +27,11 @@ const READS: Limits = Limits {
 };
 
 /// The routes, within their limits.
-pub(super) fn routes(api: Api) -> Router {
+pub(super) fn routes(served: Served) -> Router {
     let reads = Router::new()
         .route("/get-online-features", post(read::read))
-        .with_state(api.clone());
+        .with_state(served.clone());
     // As for the other health checks, there is no limit: it must answer under load, too.
-    let health = Router::new().route("/health", get(health::health)).with_state(api);
+    let health = Router::new().route("/health", get(health::health)).with_state(served);
     limited(reads, READS).merge(health)
 }

@@ -4,6 +4,8 @@ mod mistakes; // what is refused, and how
 mod outages; // Redis or Postgres away
 mod reading; // what is answered
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
@@ -12,6 +14,7 @@ use tower::ServiceExt;
 
 use crate::Mode;
 use crate::http::router;
+use crate::live::Live;
 use crate::schedule::Schedules;
 use crate::testing::Ground;
 
@@ -110,14 +113,17 @@ impl Server {
         for view in ["airport_ops", "route_last", "plane"] {
             ground.run(view, Mode::Full, "12:00").await;
         }
-        let router = router(&ground.app, &std::sync::Arc::new(Schedules::default()));
+        let router = router(&Live::new(Arc::clone(&ground.app)), &Arc::new(Schedules::default()));
         Self { ground, router }
     }
 
     /// The same after something about its stores has changed.
     fn reopen(&mut self) {
         self.ground.reopen();
-        self.router = router(&self.ground.app, &std::sync::Arc::new(Schedules::default()));
+        self.router = router(
+            &Live::new(Arc::clone(&self.ground.app)),
+            &Arc::new(Schedules::default()),
+        );
     }
 
     async fn post(&self, path: &str, body: impl Into<Body>) -> (u16, Json) {

@@ -133,7 +133,7 @@ async fn a_paused_view_is_run_by_no_schedule_until_it_goes_on() {
     let stop = CancellationToken::new();
     let server = tokio::spawn({
         let (app, stop) = (Arc::clone(&ground.app), stop.clone());
-        async move { app.serve(listener, stop, ServeOptions::default()).await }
+        async move { app.serve(listener, None, stop, ServeOptions::default()).await }
     });
     // The other view's schedule shows that the server is at work, several times over.
     let runs = async |view: &'static str| ground.app.store().runs(Some(view), 99).await.unwrap().len();

@@ -14,11 +14,19 @@ use crate::{
 /// Makes sure of all of them, and names those that are stand-ins.
 pub(crate) fn provide(instance: &mut Instance) -> Result<Vec<String>> {
     say::step("The base images");
-    let mut missing = Vec::new();
+    let (mut missing, mut stand_ins) = (Vec::new(), Vec::new());
     for image in named()? {
-        if Engine::has_image(&image) {
-            say::note(&format!("{image} is here"));
-            continue;
+        match Presence::of(&image) {
+            Presence::Official => {
+                say::note(&format!("{image} is here"));
+                continue;
+            }
+            Presence::StandIn => {
+                say::note(&format!("{image} is here, as a STAND-IN that another run has made"));
+                stand_ins.push(image);
+                continue;
+            }
+            Presence::Missing => {}
         }
         let pulled = instance.run("docker-pull", Engine::docker(&["pull", &image]), Output::Log)?;
         interrupt::check()?;
@@ -34,7 +42,25 @@ pub(crate) fn provide(instance: &mut Instance) -> Result<Vec<String>> {
     if !missing.is_empty() {
         stand_ins::make(instance, &missing)?;
     }
-    Ok(missing)
+    stand_ins.extend(missing);
+    Ok(stand_ins)
+}
+
+enum Presence {
+    Official,
+    StandIn,
+    Missing,
+}
+
+impl Presence {
+    fn of(image: &str) -> Self {
+        let label = format!("{{{{index .Config.Labels \"{}\"}}}}", stand_ins::LABEL);
+        match Engine::ask(Engine::docker(&["image", "inspect", "--format", &label, image])) {
+            Ok(label) if label.is_empty() => Self::Official,
+            Ok(_) => Self::StandIn,
+            Err(_) => Self::Missing,
+        }
+    }
 }
 
 fn named() -> Result<Vec<String>> {

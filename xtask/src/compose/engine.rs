@@ -72,10 +72,6 @@ impl Engine {
         let listed = Self::ask(Self::docker(arguments))?;
         Ok(listed.lines().map(str::to_owned).collect())
     }
-
-    pub(crate) fn has_image(image: &str) -> bool {
-        Self::ask(Self::docker(&["image", "inspect", image])).is_ok()
-    }
 }
 
 fn command(words: &[&str]) -> Command {

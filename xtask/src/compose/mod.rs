@@ -27,7 +27,10 @@ pub(crate) fn run() -> Result<ExitCode> {
     let removed = clear(&engine);
     let stand_ins = proved?;
     removed.context("the stack was tested, but could not be removed. `cargo xtask down` tries again")?;
-    say::title("\nAll that was tried in Docker went well, and is removed again.");
+    say::title(
+        "\nAll that was tried in Docker went well, and is removed again, but for Docker's build cache: \
+         `docker builder prune` empties that.",
+    );
     if !stand_ins.is_empty() {
         say::title(&format!(
             "Not with the official images: {} could not be pulled and had stand-ins, as told above.",

@@ -75,10 +75,10 @@ impl<'e> Stack<'e> {
     /// Runs Compose to its end, with these arguments, and returns what it printed.
     pub(crate) fn run(&self, instance: &mut Instance, arguments: &[&str]) -> Result<String> {
         say::note(&format!("docker compose {}", arguments.join(" ")));
-        // Nobody is at a terminal: Compose 1 has to be told.
         let mut arguments = arguments.to_vec();
-        if let Some(at) = arguments.iter().position(|word| ["run", "exec"].contains(word)) {
-            arguments.insert(at + 1, "-T");
+        // Nobody is at a terminal: Compose 1 has to be told.
+        if ["run", "exec"].contains(&arguments[0]) && !arguments.contains(&"-T") {
+            arguments.insert(1, "-T");
         }
         let log = format!("compose-{}", arguments[0]);
         let printed = instance.run(&log, self.compose(&arguments), Output::Log)?;
@@ -94,6 +94,11 @@ impl<'e> Stack<'e> {
         )?;
         built.success("building the images")?;
         Ok(())
+    }
+
+    /// What a service has printed.
+    pub(crate) fn said(&self, service: &str) -> Result<String> {
+        Engine::ask(self.compose(&["logs", "--no-color", service]))
     }
 
     /// Looks at a service's container through one of `docker inspect`'s templates.

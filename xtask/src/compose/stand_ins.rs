@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What an image that stands in for another is marked with, as is whatever is built on it.
-const LABEL: &str = "larder.stand-in";
+pub(crate) const LABEL: &str = "larder.stand-in";
 /// The release whose name is in the images' tags.
 const SUITE: &str = "bookworm";
 

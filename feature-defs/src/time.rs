@@ -23,6 +23,16 @@ impl Timestamp {
         Self(micros)
     }
 
+    /// The moment a text names: RFC 3339, or the same without a zone, which then is UTC: so Python's `isoformat` writes it.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn from_text_in_utc(text: &str) -> Result<Self, InvalidTimestamp> {
+        let in_utc = || format!("{}Z", text.trim()).parse();
+        text.parse()
+            .or_else(|invalid| in_utc().map_err(|_: InvalidTimestamp| invalid))
+    }
+
     /// Microseconds since 1970-01-01 UTC.
     pub const fn as_micros(self) -> i64 {
         self.0
@@ -240,5 +250,31 @@ mod tests {
         }
         assert_eq!("1969-12-31T23:59:59.999999Z".parse(), Ok(Timestamp::from_micros(-1)));
         assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_time_without_a_zone_can_be_read_as_utc() {
+        let at = Timestamp::from_micros(1_383_669_000_500_000);
+        for text in [
+            "2013-11-05T16:30:00.5",
+            "2013-11-05 16:30:00.500000",
+            "2013-11-05T16:30:00.5Z",
+            "2013-11-05T17:30:00.5+01:00",
+            "2013-11-05 16:30:00.5+00:00",
+        ] {
+            assert_eq!(Timestamp::from_text_in_utc(text), Ok(at), "{text}");
+        }
+        for bad in [
+            "2013-11-05",
+            "",
+            "Z",
+            "16:30:00",
+            "2013-11-05T16:30:00 UTC",
+            "2013-11-05T25:00:00",
+            "infinity",
+        ] {
+            let refused = Timestamp::from_text_in_utc(bad);
+            assert_eq!(refused, Err(InvalidTimestamp(bad.to_owned())));
+        }
     }
 }

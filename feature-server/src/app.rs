@@ -11,11 +11,14 @@ use online_store::{OnlineReader, OnlineStore, OnlineWriter, RedisUrl, StoreError
 
 use crate::database::{DatabaseError, DatabaseUrl};
 use crate::databases::{Database, SourceDatabases, UnknownDatabase};
+use crate::push::Plans;
 use crate::source::{self, Problem};
 use crate::store::Store;
 
-/// Connections for small questions to the database of the records.
+/// Connections for small questions to each database; runs and training sets bring their own.
 const POOL: u32 = 4;
+/// Connections to each database for rows that are pushed there, and what is computed from them.
+const PUSH_POOL: u32 = 8;
 /// How long the source database may take to tell the time, where another clock does as well.
 const SOURCE_CLOCK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -47,6 +50,7 @@ pub struct App {
     definitions: Arc<Definitions>,
     /// Of all their views; a server keeps it fresh.
     reader: Arc<OnlineReader>,
+    push_plans: Plans,
     /// Shared by the apps of all states.
     connections: Arc<Connections>,
 }
@@ -54,6 +58,8 @@ pub struct App {
 #[derive(Debug)]
 struct Connections {
     sources: SourceDatabases,
+    /// The same, where rows can be written: not a replica.
+    pushes: SourceDatabases,
     store: Store,
     online: OnlineStore,
     time: Time,
@@ -90,7 +96,10 @@ impl App {
     pub fn open(settings: &Settings, definitions: Definitions, time: Time) -> Result<Arc<Self>, OpenError> {
         let usual = settings.source_database.as_ref().unwrap_or(&settings.database).clone();
         let connections = Connections {
-            sources: SourceDatabases::open(usual, &settings.named_databases),
+            sources: SourceDatabases::open(usual, &settings.named_databases, |url| url.pool(POOL)),
+            pushes: SourceDatabases::open(settings.database.clone(), &settings.named_databases, |url| {
+                url.pool_of_lookups(PUSH_POOL)
+            }),
             store: Store::open(settings.database.clone(), definitions.project.clone(), POOL),
             online: OnlineStore::open(&settings.redis, definitions.project.clone())?,
             time,
@@ -117,6 +126,7 @@ impl App {
         Ok(Arc::new(Self {
             reader: Arc::new(connections.online.reader(definitions.views.clone())),
             definitions: Arc::new(definitions),
+            push_plans: Plans::default(),
             connections,
         }))
     }
@@ -164,10 +174,18 @@ impl App {
         self.now_in(self.database_of(source)).await
     }
 
-    async fn now_in(&self, database: &Database) -> Result<Timestamp, DatabaseError> {
+    /// The moment it is, if that is given and not a database's clock.
+    pub(crate) fn given_now(&self) -> Option<Timestamp> {
         match &self.connections.time {
-            Time::Given(clock) => Ok(clock.now()),
-            Time::SourceDatabase => database.now().await,
+            Time::Given(clock) => Some(clock.now()),
+            Time::SourceDatabase => None,
+        }
+    }
+
+    pub(crate) async fn now_in(&self, database: &Database) -> Result<Timestamp, DatabaseError> {
+        match self.given_now() {
+            Some(now) => Ok(now),
+            None => database.now().await,
         }
     }
 
@@ -240,6 +258,12 @@ impl App {
                     }
                     Err(error) => found.problems.push(error.into()),
                 }
+                if let Some(table) = &declared.push_to {
+                    match source::table_of(&mut connection, declared, table).await {
+                        Ok(table) => found.problems.extend(table.problems(declared)),
+                        Err(error) => found.problems.push(error.into()),
+                    }
+                }
             }
             let views = self.definitions.views.iter().filter(|view| is_here(&view.source));
             let (indexes, notes) = source::missing_indexes(&mut connection, views)
@@ -253,6 +277,15 @@ impl App {
 
     pub(crate) fn database_of(&self, source: &Source) -> &Database {
         self.connections.sources.of(source)
+    }
+
+    /// Where rows of a source are written: its database, or the primary where that is a replica.
+    pub(crate) fn primary_of(&self, source: &Source) -> &Database {
+        self.connections.pushes.of(source)
+    }
+
+    pub(crate) const fn push_plans(&self) -> &Plans {
+        &self.push_plans
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -14,6 +14,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// default it takes over two hours.
 const KEEPALIVES: &str = "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6";
 
+/// How long a connection is taken to work after it last did.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// A lookup of a few entities by their indexes: planning it takes longer than doing it, compiling it longer still.
+const LOOKUPS: &str =
+    "SET plan_cache_mode = force_generic_plan; SET jit = off; SET max_parallel_workers_per_gather = 0";
+
 /// The URL of a Postgres database. Shows itself without password.
 #[derive(Clone)]
 pub struct DatabaseUrl(PgConnectOptions);
@@ -143,6 +149,27 @@ impl DatabaseUrl {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(self.0.clone())
+    }
+
+    /// A pool for short statements that somebody waits for, the same ones again and again. A connection that has just been
+    /// used is not asked first whether it still works.
+    pub(crate) fn pool_of_lookups(&self, connections: u32) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .after_connect(|connection, _| {
+                Box::pin(async move { sqlx::raw_sql(LOOKUPS).execute(connection).await.map(|_| ()) })
+            })
             .connect_lazy_with(self.0.clone())
     }
 

@@ -11,9 +11,6 @@ use sqlx::postgres::PgPool;
 
 use crate::database::{DatabaseError, DatabaseUrl};
 
-/// Connections for small questions to each database; runs and training sets bring their own.
-const POOL: u32 = 4;
-
 /// A database that sources are in.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -22,15 +19,16 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    fn open(url: DatabaseUrl) -> Self {
-        Self {
-            pool: url.pool(POOL),
-            url,
-        }
+    fn open(url: DatabaseUrl, pool: fn(&DatabaseUrl) -> PgPool) -> Self {
+        Self { pool: pool(&url), url }
     }
 
     pub(crate) const fn url(&self) -> &DatabaseUrl {
         &self.url
+    }
+
+    pub(crate) const fn pool(&self) -> &PgPool {
+        &self.pool
     }
 
     /// The moment it is by this database's clock.
@@ -81,13 +79,18 @@ fn as_in_variable(database: &DatabaseName) -> String {
 }
 
 impl SourceDatabases {
-    /// `named`: by what stands between `LARDER_DATABASE_` and `_URL` in their variables.
-    pub(crate) fn open(usual: DatabaseUrl, named: &BTreeMap<String, DatabaseUrl>) -> Self {
+    /// `named`: by what stands between `LARDER_DATABASE_` and `_URL` in their variables. `pool`: what connections to each of
+    /// them are like.
+    pub(crate) fn open(
+        usual: DatabaseUrl,
+        named: &BTreeMap<String, DatabaseUrl>,
+        pool: fn(&DatabaseUrl) -> PgPool,
+    ) -> Self {
         let named = named.iter();
         Self {
-            usual: Database::open(usual),
+            usual: Database::open(usual, pool),
             named: named
-                .map(|(name, url)| (name.clone(), Database::open(url.clone())))
+                .map(|(name, url)| (name.clone(), Database::open(url.clone(), pool)))
                 .collect(),
         }
     }

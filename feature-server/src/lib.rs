@@ -19,6 +19,7 @@ mod materialize;
 mod online;
 mod progress;
 mod prune;
+mod push;
 mod reload;
 mod schedule;
 mod serve;
@@ -43,6 +44,7 @@ pub use materialize::{Backfill, Mode, RunError, RunOutcome, RunRequest, RunSumma
 pub use online::{FeatureValue, GetError};
 pub use progress::Progress;
 pub use prune::{PruneError, Pruned};
+pub use push::{PushError, PushOptions, Pushed, PushedRow, PushedView, RowError};
 pub use reload::DefinitionFiles;
 pub use serve::ServeOptions;
 pub use shard::{InvalidShard, Shard};

@@ -1,5 +1,7 @@
 //! For tests: a database and a project of its own for each, definitions written inline, a clock that stands still.
 
+mod online;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +15,7 @@ use online_store::{Lookup, OnlineStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{App, DatabaseUrl, Mode, Progress, RunError, RunRequest, RunSummary, Settings, Time, migrate};
+pub(crate) use online::{Way, content, redis_url};
 
 /// The file that tests write definitions to.
 const DEFINITIONS: &str = "definitions.toml";
@@ -45,6 +48,11 @@ pub(crate) fn at(time: &str) -> Timestamp {
 impl Ground {
     /// New stores with these tables (SQL) and definitions (TOML, after format and project).
     pub(crate) async fn new(tables: &str, toml: &str) -> Self {
+        Self::with_files(tables, toml, &[]).await
+    }
+
+    /// The same, with these files beside the definitions: name and text.
+    pub(crate) async fn with_files(tables: &str, toml: &str, files: &[(&str, &str)]) -> Self {
         let name = unique();
         let admin = variable("LARDER_TEST_DATABASE_URL");
         let mut connection = PgConnection::connect(&admin).await.unwrap();
@@ -70,7 +78,7 @@ impl Ground {
             database,
             source_database: None,
             named_databases: BTreeMap::new(),
-            redis: variable("LARDER_TEST_REDIS_URL").parse().unwrap(),
+            redis: redis_url().parse().unwrap(),
         };
         let clock = Arc::new(ManualClock::new(at("12:00")));
         let definitions = tempfile::tempdir().unwrap();
@@ -79,6 +87,9 @@ impl Ground {
             format!("format = 1\nproject = \"{name}\"\n"),
         )
         .unwrap();
+        for (name, text) in files {
+            std::fs::write(definitions.path().join(name), text).unwrap();
+        }
         let app = open(&settings, definitions.path(), toml, &clock);
         Self {
             app,
@@ -187,7 +198,7 @@ impl Ground {
     /// Redis loses a view's marker.
     pub(crate) async fn lose_marker(&self, view: &str) {
         let key = marker_key(&self.app.definitions().project, &view.parse().unwrap());
-        let client = redis::Client::open(variable("LARDER_TEST_REDIS_URL")).unwrap();
+        let client = redis::Client::open(redis_url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let _: () = redis::cmd("DEL").arg(key).query_async(&mut connection).await.unwrap();
     }

@@ -18,6 +18,7 @@ join_keys = [{ name = "carrier", type = "string" }]
 [[source]]
 name = "arrivals"
 table = "arrivals"
+push_to = "arrivals"
 event_timestamp = "event"
 
 [[feature_view]]
@@ -299,6 +300,65 @@ async fn stores_that_are_away_are_named_without_their_passwords() {
     );
     let (code, _, error) = answer(place.command(&["migrate"]).env_remove("DATABASE_URL").output().unwrap());
     assert!(code == 1 && error.contains("DATABASE_URL"), "{error}");
+}
+
+#[tokio::test]
+async fn rows_are_pushed_from_a_file_or_standard_input() {
+    let place = Place::new().await;
+    assert_eq!(place.run(&["migrate"]).0, 0);
+    let file = place.path("rows.ndjson");
+    let good = r#"{"carrier": "AA", "event": "2024-05-01T12:00:00", "delay": 7}"#;
+    std::fs::write(&file, format!("{good}\n\n{}\n", good.replace("2024", "2999"))).unwrap();
+    let (code, out, error) = place.run(&["push", "newest", &file, "--json"]);
+    assert_eq!(code, 0, "{error}");
+    insta::assert_snapshot!(out.split_whitespace().collect::<String>(), @r#"{"appended":2,"views":{"newest":{"written":1,"older":0}},"future":{"rows":1,"lines":[3]},"refused":{"rows":0,"lines":[]},"not_online":null}"#);
+    let (_, out, _) = place.run(&["get", "delay", "carrier=AA"]);
+    assert!(out.contains("7.0"), "{out}");
+
+    let bad = format!("{good}\nnonsense\n{}\n", good.replace("delay", "dely"));
+    std::fs::write(&file, &bad).unwrap();
+    let (code, _, error) = place.run(&["push", "arrivals", &file]);
+    let told = "0 rows before line 1 are appended; from there on push them again when this is mended: 1 line is wrong:\n  line 2: no JSON object: ";
+    assert!(code == 1 && error.contains(told), "{code} {error}");
+    let (code, out, error) = place.run(&["push", "arrivals", &file, "--partial"]);
+    assert!(
+        code == 1 && out.starts_with("1 rows appended\n"),
+        "{code} {out} {error}"
+    );
+    assert!(
+        error.contains("line 2: no JSON object")
+            && error.contains("line 3: arrivals has no column `dely`; did you mean `delay`?"),
+        "{error}"
+    );
+    // A thousand rows at a time: of a file whose last row is wrong, the first thousand are there.
+    let rows = std::iter::repeat_n(format!("{good}\n"), 1_500);
+    std::fs::write(&file, rows.chain([bad]).collect::<String>()).unwrap();
+    let (code, _, error) = place.run(&["push", "arrivals", &file]);
+    assert!(
+        code == 1 && error.contains("1000 rows before line 1001 are appended"),
+        "{code} {error}"
+    );
+
+    let mut command = place.command(&["push", "newest", "-"]);
+    let mut pushing = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = pushing.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, good.as_bytes()).unwrap();
+    drop(stdin);
+    let (code, out, _) = answer(pushing.wait_with_output().unwrap());
+    assert!(code == 0 && out.starts_with("1 rows appended\n"), "{code} {out}");
+
+    for (arguments, wrong, told) in [
+        (
+            ["push", "newst", file.as_str()],
+            2,
+            "there is no view or source `newst`; did you mean `newest`?",
+        ),
+        (["push", "newest", "absent.ndjson"], 1, "absent.ndjson cannot be read"),
+    ] {
+        std::fs::write(&file, "").unwrap();
+        let (code, _, error) = place.run(&arguments);
+        assert!(code == wrong && error.contains(told), "{code} {error}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 -- Writes values unless a newer one stands, all of one call at once. KEYS[i] is to hold ARGV[i + 2]; ARGV[1] is the guard:
--- "event" compares event, then created timestamps; "as_of" compares as-of. ARGV[2] is a time as values hold it, or zeros:
+-- "event" compares event, then created timestamps, then as-of; "as_of" compares as-of. ARGV[2] is a time as values hold it, or zeros:
 -- a stored value that is as of before it counts as absent.
 -- Returns {written, older, bytes written, index of a key that was left alone because its format is unknown, or 0}.
 
@@ -23,11 +23,11 @@ for i = 1, #KEYS do
     local _, new_event1, new_event2, new_created1, new_created2, new_as_of1, new_as_of2 = numbers(LAYOUT, new)
     if format ~= FORMAT then unknown = i; keep = true
     elseif as_of1 < floor1 or as_of1 == floor1 and as_of2 < floor2 then keep = false
-    elseif by_as_of then keep = as_of1 > new_as_of1 or as_of1 == new_as_of1 and as_of2 > new_as_of2
-    elseif event1 ~= new_event1 then keep = event1 > new_event1
-    elseif event2 ~= new_event2 then keep = event2 > new_event2
-    elseif created1 ~= new_created1 then keep = created1 > new_created1
-    else keep = created2 > new_created2
+    elseif not by_as_of and event1 ~= new_event1 then keep = event1 > new_event1
+    elseif not by_as_of and event2 ~= new_event2 then keep = event2 > new_event2
+    elseif not by_as_of and created1 ~= new_created1 then keep = created1 > new_created1
+    elseif not by_as_of and created2 ~= new_created2 then keep = created2 > new_created2
+    else keep = as_of1 > new_as_of1 or as_of1 == new_as_of1 and as_of2 > new_as_of2
     end
     if keep and unknown ~= i then older = older + 1 end
   end

@@ -29,7 +29,8 @@ pub struct OnlineWriter {
 /// What of a value must not be older than what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
-    /// The event timestamp, and between equal ones the created timestamp: where a run reads only what is new.
+    /// The event timestamp, between equal ones the created timestamp, and between equal ones of these the as-of, for whoever
+    /// has looked later has seen more of the rows of one moment: where an older row may come after a newer one.
     EventThenCreated {
         /// The marker's: what is stored as of before it is gone for readers, and must not keep out an older row of an
         /// entity that is there again. No value of the batch may be as of before it.
@@ -58,7 +59,7 @@ impl Guard {
     /// Whether `a` is older than `b`: the order that the script has, too.
     fn is_older(self, a: &Header, b: &Header) -> bool {
         match self {
-            Self::EventThenCreated { .. } => (a.event, a.created) < (b.event, b.created),
+            Self::EventThenCreated { .. } => (a.event, a.created, a.as_of) < (b.event, b.created, b.as_of),
             Self::AsOf => a.as_of < b.as_of,
         }
     }

@@ -25,6 +25,7 @@ mod materialize;
 mod migrate;
 mod plan;
 mod prune;
+mod push;
 mod runs;
 mod serve;
 mod status;
@@ -140,6 +141,8 @@ enum Command {
     Get(get::Arguments),
     /// Recompute sampled entities from the source and compare them with what is online
     Verify(verify::Arguments),
+    /// Append rows to a source's table and have them online at once
+    Push(push::Arguments),
     /// Remove an entity's values from the online store
     Forget(forget::Arguments),
     /// Run schedules and answer HTTP
@@ -171,6 +174,7 @@ impl Cli {
             Command::Status(arguments) => status::run(&places, &arguments).await,
             Command::Get(arguments) => get::run(&places, &arguments).await,
             Command::Verify(arguments) => verify::run(&places, &arguments).await,
+            Command::Push(arguments) => push::run(&places, &arguments).await,
             Command::Forget(arguments) => forget::run(&places, &arguments).await,
             Command::Serve(arguments) => serve::run(&places, &arguments).await,
         }

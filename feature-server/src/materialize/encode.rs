@@ -10,26 +10,28 @@ use crate::source::{DecodeError, Fields};
 
 /// What a row of the source becomes.
 #[derive(Debug)]
-pub(super) struct Encoded {
-    pub(super) key: EntityKey,
+pub(crate) struct Encoded {
+    pub(crate) key: EntityKey,
     /// What the key is spelled from.
-    pub(super) join_keys: Vec<KeyValue>,
-    pub(super) blob: Vec<u8>,
+    pub(crate) join_keys: Vec<KeyValue>,
+    pub(crate) blob: Vec<u8>,
     /// The row's event timestamp, or the newest event of an aggregate.
-    pub(super) event: Option<Timestamp>,
+    pub(crate) event: Option<Timestamp>,
 }
 
 /// A row that cannot become a stored value.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{error}", .entity.as_ref().map(|e| format!("entity {e}: ")).unwrap_or_default())]
-pub(super) struct EncodeError {
-    pub(super) entity: Option<EntityKey>,
-    pub(super) error: DecodeError,
+pub(crate) struct EncodeError {
+    pub(crate) entity: Option<EntityKey>,
+    pub(crate) error: DecodeError,
 }
 
 /// Encodes a row of keys, whether there is a value, event, created and features.
-pub(super) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) -> Result<Encoded, EncodeError> {
-    let (key, join_keys) = entity_key(view, &mut fields).map_err(|error| EncodeError { entity: None, error })?;
+pub(crate) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) -> Result<Encoded, EncodeError> {
+    let (key, join_keys) = fields
+        .entity(view)
+        .map_err(|error| EncodeError { entity: None, error })?;
     match header_and_body(view, as_of, &mut fields) {
         Ok((header, body, event)) => {
             let mut blob = Vec::with_capacity(64);
@@ -48,16 +50,6 @@ pub(super) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) 
     }
 }
 
-fn entity_key(view: &View, fields: &mut Fields<'_>) -> Result<(EntityKey, Vec<KeyValue>), DecodeError> {
-    let mut values = Vec::with_capacity(view.entity.join_keys.len());
-    for key in &view.entity.join_keys {
-        let value = fields.value(key.key_type.value_type())?.ok_or(DecodeError::Copy)?;
-        values.push(KeyValue::try_from(value).map_err(|_| DecodeError::Copy)?);
-    }
-    let key = EntityKey::new(view.entity.join_keys.iter().map(|key| &key.name).zip(&values));
-    Ok((key, values))
-}
-
 fn header_and_body(
     view: &View,
     as_of: Timestamp,
@@ -69,7 +61,7 @@ fn header_and_body(
     // since when.
     let header = match event {
         Some(event) if !view.is_aggregate() => Header { event, created, as_of },
-        None if present => return Err(DecodeError::Copy),
+        None if present => return Err(DecodeError::Form),
         _ => Header {
             event: as_of,
             created: None,

@@ -34,9 +34,10 @@ use crate::store::{Counts, Kind};
 pub use backfill::Backfill;
 use backfill::Range;
 use begin::Beginning;
+pub(crate) use encode::encode_row;
 pub use error::RunError;
 pub(crate) use lock::Lock;
-pub(crate) use plan::since;
+pub(crate) use plan::{guard, since};
 
 /// What a run is to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use feature_defs::definitions::View;
 use feature_defs::serving::Marker;
 use feature_defs::time::Timestamp;
+use online_store::Guard;
 
 use super::{Mode, RunError};
 use crate::source::Since;
@@ -136,6 +137,14 @@ fn trusted<'a>(view: &View, before: &'a Before) -> Result<(&'a Marker, &'a ViewR
         ));
     }
     Ok((marker, record))
+}
+
+/// What decides whether a value replaces the one online, if what stands there counts; `complete_as_of` is the marker's.
+pub(crate) fn guard(view: &View, complete_as_of: Option<Timestamp>) -> Guard {
+    match view.is_recomputed_whole() {
+        true => Guard::AsOf,
+        false => Guard::EventThenCreated { complete_as_of },
+    }
 }
 
 /// What a run that follows this one has to look at again.

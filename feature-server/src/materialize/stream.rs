@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::RunError;
 use super::encode::{EncodeError, encode_row};
 use super::lock::Lock;
-use super::plan::Plan;
+use super::plan::{Plan, guard};
 use super::run::{Run, SharedReached, Work};
 use crate::progress::Progress;
 use crate::source::{CopyRows, DecodeError};
@@ -100,10 +100,9 @@ impl Run<'_> {
             Work::Values(plan @ Plan::Incremental { .. }, _) => (false, plan.complete_as_of(self.as_of)),
             Work::Backfill(_, complete_as_of) => (false, *complete_as_of),
         };
-        if complete || self.view.is_recomputed_whole() {
-            Guard::AsOf
-        } else {
-            Guard::EventThenCreated { complete_as_of }
+        match complete {
+            true => Guard::AsOf,
+            false => guard(self.view, complete_as_of),
         }
     }
 

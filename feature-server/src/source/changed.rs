@@ -70,25 +70,39 @@ fn created_since(view: &View, since: Since) -> Option<String> {
 
 /// Selects the entities of all versions of each event that has a version created since then.
 fn touched(view: &View, created: Timestamp, of: &[String]) -> String {
-    let source = &view.source;
     let since = Since {
         event: created,
         created: Some(created),
         as_of: created,
     };
     let recent = created_since(view, since).expect("a source with a key has a created timestamp");
+    // The recent rows are found by the index on created timestamps, then each key's versions by that on the key columns.
+    versions(view, &events_with(view, &recent), of)
+}
+
+/// The events that have rows which satisfy this condition, to stand behind `FROM`: their key columns, by the name `touched`.
+pub(super) fn events_with(view: &View, condition: &str) -> String {
+    let source = &view.source;
+    format!(
+        "(SELECT DISTINCT * FROM (SELECT {columns} FROM {relation} WHERE {identified} AND {condition}{FENCE}) AS recent) AS touched",
+        columns = visible::key(source, "src").join(", "),
+        relation = sql::relation(source),
+        identified = visible::identified(source),
+    )
+}
+
+/// Selects the entities of all versions of the events in `touched`, which are rows of that name with the key columns.
+pub(super) fn versions(view: &View, touched: &str, of: &[String]) -> String {
+    let source = &view.source;
     let conditions = [
         &[visible::same_event(source, "src", "touched"), keys::present(view)],
         of,
     ]
     .concat();
-    // The recent rows are found by the index on created timestamps, then each key's versions by that on the key columns.
     format!(
-        "SELECT version.* FROM (SELECT DISTINCT * FROM (SELECT {columns} FROM {relation} WHERE {identified} AND {recent}{FENCE}) AS recent) AS touched CROSS JOIN LATERAL (SELECT {selected} FROM {relation} WHERE {conditions}{FENCE}) AS version",
-        columns = visible::key(source, "src").join(", "),
-        relation = sql::relation(source),
-        identified = visible::identified(source),
+        "SELECT version.* FROM {touched} CROSS JOIN LATERAL (SELECT {selected} FROM {relation} WHERE {conditions}{FENCE}) AS version",
         selected = keys::selected(view),
+        relation = sql::relation(source),
         conditions = conditions.join(" AND "),
     )
 }

@@ -72,17 +72,8 @@ impl Columns {
 pub(crate) async fn columns_of(connection: &mut PgConnection, source: &Source) -> Result<Columns, SourceError> {
     let prefix = "SELECT * FROM ";
     let query = format!("{prefix}{}", sql::relation(source));
-    let prepared = (&mut *connection)
-        .prepare(AssertSqlSafe(query.clone()).into_sql_str())
-        .await;
-    let statement = prepared.map_err(|error| refusal(source, &query, prefix, &error))?;
-    let columns = statement.columns().iter().map(|column| SourceColumn {
-        name: column.name().to_owned(),
-        type_name: column.type_info().name().to_lowercase(),
-        kind: kind(column.type_info()),
-        is_vague: false,
-    });
-    let mut columns: Vec<SourceColumn> = columns.collect();
+    let described = describe(connection, &query).await;
+    let Columns(mut columns) = described.map_err(|error| refusal(source, &query, prefix, &error))?;
     if let Relation::Table(table) = &source.relation {
         let vague = vague_columns(connection, table).await;
         let vague = vague.map_err(|error| refusal(source, &query, prefix, &error))?;
@@ -91,6 +82,20 @@ pub(crate) async fn columns_of(connection: &mut PgConnection, source: &Source) -
         }
     }
     Ok(Columns(columns))
+}
+
+/// The columns of a query's answer.
+pub(super) async fn describe(connection: &mut PgConnection, query: &str) -> Result<Columns, sqlx::Error> {
+    let statement = connection
+        .prepare(AssertSqlSafe(query.to_owned()).into_sql_str())
+        .await?;
+    let columns = statement.columns().iter().map(|column| SourceColumn {
+        name: column.name().to_owned(),
+        type_name: column.type_info().name().to_lowercase(),
+        kind: kind(column.type_info()),
+        is_vague: false,
+    });
+    Ok(Columns(columns.collect()))
 }
 
 /// The columns of a table whose collation is not deterministic.

@@ -1,7 +1,11 @@
 //! Postgres's binary forms, of COPY and of single values, turned into ours.
 
+use feature_defs::definitions::View;
+use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::time::Timestamp;
 use feature_defs::value::{Value, ValueType};
+use sqlx::postgres::PgRow;
+use sqlx::{Row, ValueRef};
 
 /// 2000-01-01, which Postgres counts from, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -10,8 +14,8 @@ const COPY_SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Bytes that are not what the SQL asked for, or a list that no feature can hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    #[error("Postgres's COPY answer is cut short or of an unknown form")]
-    Copy,
+    #[error("Postgres's answer is cut short or of an unknown form")]
+    Form,
     #[error("{0} bytes are no {1}")]
     Width(usize, ValueType),
     #[error("text is not UTF-8")]
@@ -31,10 +35,10 @@ impl CopyRows {
     pub(crate) fn fields<'a>(&mut self, chunk: &'a [u8]) -> Result<Option<Fields<'a>>, DecodeError> {
         let mut rest = chunk;
         if !self.started {
-            rest = rest.strip_prefix(COPY_SIGNATURE).ok_or(DecodeError::Copy)?;
+            rest = rest.strip_prefix(COPY_SIGNATURE).ok_or(DecodeError::Form)?;
             let _flags = take::<4>(&mut rest)?;
-            let extension = usize::try_from(i32::from_be_bytes(take(&mut rest)?)).map_err(|_| DecodeError::Copy)?;
-            rest = rest.get(extension..).ok_or(DecodeError::Copy)?;
+            let extension = usize::try_from(i32::from_be_bytes(take(&mut rest)?)).map_err(|_| DecodeError::Form)?;
+            rest = rest.get(extension..).ok_or(DecodeError::Form)?;
             self.started = true;
             if rest.is_empty() {
                 return Ok(None);
@@ -42,30 +46,58 @@ impl CopyRows {
         }
         match i16::from_be_bytes(take(&mut rest)?) {
             -1 => Ok(None),
-            _ => Ok(Some(Fields { rest })),
+            _ => Ok(Some(Fields(Origin::Copied(rest)))),
         }
     }
 }
 
 /// The fields of one row, in order.
-#[derive(Debug)]
-pub(crate) struct Fields<'a> {
-    rest: &'a [u8],
+pub(crate) struct Fields<'a>(Origin<'a>);
+
+/// Where the fields are.
+enum Origin<'a> {
+    /// In what is left of a COPY stream's row.
+    Copied(&'a [u8]),
+    /// In a query's answer, from this column on.
+    Answered(&'a PgRow, usize),
 }
 
 impl<'a> Fields<'a> {
+    /// Those of a row that a query was answered with.
+    pub(crate) const fn of(row: &'a PgRow) -> Self {
+        Self(Origin::Answered(row, 0))
+    }
+
     /// The bytes of the next field; `None` if it is null.
     pub(crate) fn raw(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
-        let len = i32::from_be_bytes(take(&mut self.rest)?);
-        let Ok(len) = usize::try_from(len) else { return Ok(None) };
-        let (field, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Copy)?;
-        self.rest = rest;
-        Ok(Some(field))
+        match &mut self.0 {
+            Origin::Copied(rest) => field(rest),
+            Origin::Answered(row, next) => {
+                let value = row.try_get_raw(*next).map_err(|_| DecodeError::Form)?;
+                *next += 1;
+                match value.is_null() {
+                    true => Ok(None),
+                    false => value.as_bytes().map(Some).map_err(|_| DecodeError::Form),
+                }
+            }
+        }
     }
 
     /// The next field as a value of this type.
     pub(crate) fn value(&mut self, value_type: ValueType) -> Result<Option<Value>, DecodeError> {
         self.raw()?.map(|bytes| decode_value(value_type, bytes)).transpose()
+    }
+
+    /// The next fields as the join keys of a view's entity: it, and what it is spelled from.
+    pub(crate) fn entity(&mut self, view: &View) -> Result<(EntityKey, Vec<KeyValue>), DecodeError> {
+        let join_keys = &view.entity.join_keys;
+        let values = join_keys.iter().map(|key| {
+            let value = self.value(key.key_type.value_type())?.ok_or(DecodeError::Form)?;
+            KeyValue::try_from(value).map_err(|_| DecodeError::Form)
+        });
+        let values: Vec<KeyValue> = values.collect::<Result<_, _>>()?;
+        let entity = EntityKey::new(join_keys.iter().map(|key| &key.name).zip(&values));
+        Ok((entity, values))
     }
 
     /// The next field as a moment.
@@ -118,14 +150,22 @@ fn items<T>(bytes: &[u8], item: impl Fn(&[u8]) -> Result<T, DecodeError>) -> Res
     }
     let count = i32::from_be_bytes(take(&mut rest)?);
     let _lower_bound = take::<4>(&mut rest)?;
-    let mut fields = Fields { rest };
     (0..count)
-        .map(|_| item(fields.raw()?.ok_or(DecodeError::List)?))
+        .map(|_| item(field(&mut rest)?.ok_or(DecodeError::List)?))
         .collect()
 }
 
+/// A field's bytes after their length; `None` if it is null.
+fn field<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+    let len = i32::from_be_bytes(take(rest)?);
+    let Ok(len) = usize::try_from(len) else { return Ok(None) };
+    let (field, after) = rest.split_at_checked(len).ok_or(DecodeError::Form)?;
+    *rest = after;
+    Ok(Some(field))
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], DecodeError> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or(DecodeError::Copy)?;
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(DecodeError::Form)?;
     *rest = tail;
     Ok(*head)
 }
@@ -150,7 +190,7 @@ mod tests {
         chunk.extend_from_slice(&(-1_i32).to_be_bytes());
         let read = |chunk: &[u8]| -> Result<(Option<Timestamp>, Option<Value>), DecodeError> {
             let mut rows = CopyRows::default();
-            let mut fields = rows.fields(chunk)?.ok_or(DecodeError::Copy)?;
+            let mut fields = rows.fields(chunk)?.ok_or(DecodeError::Form)?;
             Ok((fields.timestamp()?, fields.value(ValueType::Bool)?))
         };
         assert_eq!(read(&chunk), Ok((Some(Timestamp::from_micros(0)), None)));

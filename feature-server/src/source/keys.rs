@@ -2,6 +2,9 @@
 
 use feature_defs::definitions::{JoinKey, View};
 use feature_defs::key::{KeyType, KeyValue};
+use feature_defs::value::Value;
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
 
 use super::columns::{ColumnType, Columns};
 use super::sql;
@@ -218,6 +221,35 @@ pub(crate) fn given(join_keys: &[JoinKey], columns: &[(&str, &str)]) -> String {
         .map(|(i, array)| format!("${}::{array}", i + 1))
         .collect();
     format!("unnest({}) AS given({})", arrays.join(", "), names.join(", "))
+}
+
+/// Binds the arrays of [`given`] that hold join keys: of each, its values for all entities. What is of another type than the
+/// join key is null.
+pub(crate) fn bind<'q>(
+    mut query: Query<'q, Postgres, PgArguments>,
+    join_keys: &[JoinKey],
+    values: impl Fn(usize) -> Vec<Option<Value>>,
+) -> Query<'q, Postgres, PgArguments> {
+    for (k, key) in join_keys.iter().enumerate() {
+        let values = values(k).into_iter();
+        query = match key.key_type {
+            KeyType::String => {
+                let texts = values.map(|value| match value {
+                    Some(Value::String(text)) => Some(text),
+                    _ => None,
+                });
+                query.bind(texts.collect::<Vec<Option<String>>>())
+            }
+            KeyType::Int64 => {
+                let numbers = values.map(|value| match value {
+                    Some(Value::Int64(number)) => Some(number),
+                    _ => None,
+                });
+                query.bind(numbers.collect::<Vec<Option<i64>>>())
+            }
+        };
+    }
+    query
 }
 
 fn literal(value: &KeyValue) -> String {

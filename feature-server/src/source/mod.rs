@@ -11,8 +11,10 @@ mod decode;
 mod indexes;
 mod keys;
 mod lookup;
+mod pushed;
 mod rows;
 mod sql;
+mod table;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -20,11 +22,13 @@ mod values;
 mod visible;
 
 pub(crate) use check::check_view;
-pub(crate) use columns::{Columns, columns_of};
-pub(crate) use decode::{CopyRows, DecodeError, Fields, decode_value, timestamp};
+pub(crate) use columns::{ColumnType, Columns, columns_of};
+pub(crate) use decode::{CopyRows, DecodeError, Fields};
 pub(crate) use indexes::missing_indexes;
-pub(crate) use keys::Part;
-pub(crate) use sql::{Since, SourceError};
+pub(crate) use keys::{Part, bind as bind_keys};
+pub(crate) use pushed::{Entities, MOST_ENTITIES, pushed_query};
+pub(crate) use sql::{Since, SourceError, ident, table_ident};
+pub(crate) use table::{Table, TableColumn, table_of};
 pub(crate) use training::{training_query, verification_query};
 pub(crate) use values::{Scope, Wanted, changed_among_query, expectations_query, sample_query, values_query};
 

@@ -51,7 +51,7 @@ pub(crate) fn values_query(view: &View, columns: &Columns, wanted: &Wanted<'_>) 
         rows::newest_per_entity(view, columns, &conditions)
     } else {
         let changed = changed::entities(view, as_of, scope, &of);
-        whole(view, columns, as_of, &changed)
+        whole(view, columns, Moment::At(as_of), &changed)
     }
 }
 
@@ -70,13 +70,13 @@ fn all(view: &View, columns: &Columns, as_of: Timestamp, of: &[String]) -> Strin
 /// changed ones would seem to do: the store may have lost, or was told to forget, the value that a newer row left there.
 /// Each is looked up by itself, so that what a run reads follows from what has changed, however wrong the planner's
 /// estimates are.
-fn whole(view: &View, columns: &Columns, as_of: Timestamp, changed: &str) -> String {
+pub(super) fn whole(view: &View, columns: &Columns, moment: Moment<'_>, changed: &str) -> String {
     let keys = keys::of("changed", view);
     let value = lookup::value(Lookup {
         view,
         columns,
         keys: &keys,
-        moment: Moment::At(as_of),
+        moment,
         age: Age::Any,
     });
     format!(

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use feature_defs::definitions::{Join, Service};
-use feature_defs::key::KeyType;
 use feature_defs::serving::{Status, StoredRow};
 use feature_defs::value::Value;
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow, Postgres};
-use sqlx::{AssertSqlSafe, Connection, Row, ValueRef};
+use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::TrainingError;
 use super::labels::Label;
 use crate::app::App;
 use crate::database::DatabaseUrl;
-use crate::source;
+use crate::source::{self, Fields};
 
 /// How many queries run at a time, each on a connection of its own.
 pub(super) const CONNECTIONS: usize = 4;
@@ -175,58 +174,23 @@ fn bind<'q>(query: &str, service: &Service, labels: &[Label]) -> sqlx::query::Qu
         .iter()
         .filter_map(|(_, label)| label.moment.to_chrono())
         .collect();
-    let mut query = sqlx::query(AssertSqlSafe(query.to_owned())).bind(numbers).bind(moments);
-    for (k, key) in service.keys.iter().enumerate() {
-        let column = sorted.iter().map(|(_, label)| &label.keys[k]);
-        query = match key.key_type {
-            KeyType::String => query.bind(
-                column
-                    .map(|value| match value {
-                        Some(Value::String(text)) => Some(text.clone()),
-                        _ => None,
-                    })
-                    .collect::<Vec<Option<String>>>(),
-            ),
-            KeyType::Int64 => query.bind(
-                column
-                    .map(|value| match value {
-                        Some(Value::Int64(number)) => Some(*number),
-                        _ => None,
-                    })
-                    .collect::<Vec<Option<i64>>>(),
-            ),
-        };
-    }
-    query
+    let query = sqlx::query(AssertSqlSafe(query.to_owned())).bind(numbers).bind(moments);
+    source::bind_keys(query, &service.keys, |k| {
+        sorted.iter().map(|(_, label)| label.keys[k].clone()).collect()
+    })
 }
+
 /// The answer to one label. Rows older than their view's ttl are not in it: they are as absent as those that never were.
 fn stored_rows<'a>(joins: impl Iterator<Item = &'a Join>, row: &PgRow) -> Result<Vec<StoredRow>, TrainingError> {
-    let mut place = 0;
-    let mut next = || -> Result<_, TrainingError> {
-        let value = row
-            .try_get_raw(place)
-            .map_err(|error| TrainingError::Answer(error.to_string()))?;
-        place += 1;
-        Ok(value)
-    };
+    let mut fields = Fields::of(row);
     let mut stored = Vec::new();
     for join in joins {
-        let absent = next()?.is_null();
-        let event = next()?;
-        let event = if absent {
-            None
-        } else {
-            Some(source::timestamp(bytes(&event)?)?)
-        };
-        let mut values = Vec::with_capacity(join.view.fields().len());
-        for field in join.view.fields() {
-            let value = next()?;
-            values.push(if value.is_null() {
-                None
-            } else {
-                Some(source::decode_value(field.value_type, bytes(&value)?)?)
-            });
-        }
+        let absent = fields.raw()?.is_none();
+        let event = fields.timestamp()?;
+        let values = join.view.fields().iter();
+        let values = values
+            .map(|field| fields.value(field.value_type))
+            .collect::<Result<Vec<_>, _>>()?;
         stored.push(match absent {
             true => StoredRow::not_found(),
             false => StoredRow {
@@ -239,10 +203,4 @@ fn stored_rows<'a>(joins: impl Iterator<Item = &'a Join>, row: &PgRow) -> Result
         });
     }
     Ok(stored)
-}
-
-fn bytes<'r>(value: &sqlx::postgres::PgValueRef<'r>) -> Result<&'r [u8], TrainingError> {
-    value
-        .as_bytes()
-        .map_err(|error| TrainingError::Answer(error.to_string()))
 }

@@ -2,18 +2,18 @@
 //! looked at again by the next run.
 
 use feature_defs::definitions::View;
-use feature_defs::key::{EntityKey, KeyType, KeyValue};
+use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::time::Timestamp;
-use feature_defs::value::Value;
+use feature_defs::value::{Value, ValueType};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Connection, Row, ValueRef};
+use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::VerifyError;
 use super::compare::Times;
 use crate::app::App;
 use crate::database::DatabaseUrl;
-use crate::source::{self, Columns, Since};
+use crate::source::{self, Columns, DecodeError, Fields, Since};
 
 /// More entities are not taken from the source at a time.
 const MOST_SAMPLED: usize = 1_000_000;
@@ -88,17 +88,8 @@ impl<'a> Recompute<'a> {
     }
 
     fn entity(&self, row: &PgRow) -> Result<(EntityKey, Vec<KeyValue>), VerifyError> {
-        let join_keys = &self.view.entity.join_keys;
-        let keys = join_keys
-            .iter()
-            .enumerate()
-            .map(|(i, key)| {
-                let value = value(row, i, key.key_type.value_type())?;
-                let key = value.and_then(|value| KeyValue::try_from(value).ok());
-                key.ok_or_else(|| VerifyError::Answer("a join key is null".into()))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok((EntityKey::new(join_keys.iter().map(|key| &key.name).zip(&keys)), keys))
+        let mut fields = Fields::of(row);
+        fields.entity(self.view).map_err(|error| answer(&error))
     }
 
     /// One answer a subject, in their order.
@@ -120,28 +111,23 @@ impl<'a> Recompute<'a> {
                 subjects.len()
             )));
         }
-        rows.iter().map(|row| self.recomputed(row)).collect()
+        let recomputed = rows.iter().map(|row| self.recomputed(row));
+        recomputed.collect::<Result<_, _>>().map_err(|error| answer(&error))
     }
 
-    fn recomputed(&self, row: &PgRow) -> Result<Option<Recomputed>, VerifyError> {
-        use feature_defs::value::ValueType::{Bool, Timestamp as Moment};
-        if value(row, 1, Bool)? != Some(Value::Bool(true)) {
+    fn recomputed(&self, row: &PgRow) -> Result<Option<Recomputed>, DecodeError> {
+        let mut fields = Fields::of(row);
+        let _number = fields.raw()?;
+        if fields.value(ValueType::Bool)? != Some(Value::Bool(true)) {
             return Ok(None);
         }
-        let moment = |place| match value(row, place, Moment)? {
-            Some(Value::Timestamp(at)) => Ok::<_, VerifyError>(Some(at)),
-            _ => Ok(None),
-        };
         let times = Times {
-            event: moment(2)?,
-            created: moment(3)?,
+            event: fields.timestamp()?,
+            created: fields.timestamp()?,
         };
-        let values = self
-            .view
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(i, field)| value(row, 4 + i, field.value_type))
+        let values = self.view.fields().iter();
+        let values = values
+            .map(|field| fields.value(field.value_type))
             .collect::<Result<_, _>>()?;
         Ok(Some(Recomputed { times, values }))
     }
@@ -163,7 +149,7 @@ impl<'a> Recompute<'a> {
             .map_err(|error| self.url.error(&error))?;
         let mut again = vec![false; keys.len()];
         for row in rows {
-            let number: i64 = row.try_get(0).map_err(|error| VerifyError::Answer(error.to_string()))?;
+            let number: i64 = row.try_get(0).map_err(|error| answer(&error))?;
             if let Some(flag) = usize::try_from(number).ok().and_then(|i| again.get_mut(i)) {
                 *flag = true;
             }
@@ -178,42 +164,15 @@ fn numbers(count: usize) -> Vec<i64> {
 
 /// Binds one array a join key.
 fn bind_keys<'q>(
-    mut query: Query<'q, Postgres, PgArguments>,
+    query: Query<'q, Postgres, PgArguments>,
     view: &View,
     entities: &[&[KeyValue]],
 ) -> Query<'q, Postgres, PgArguments> {
-    for (i, key) in view.entity.join_keys.iter().enumerate() {
-        let column = entities.iter().map(|keys| &keys[i]);
-        query = match key.key_type {
-            KeyType::String => query.bind(
-                column
-                    .map(|value| match value {
-                        KeyValue::String(text) => Some(text.clone()),
-                        KeyValue::Int64(_) => None,
-                    })
-                    .collect::<Vec<_>>(),
-            ),
-            KeyType::Int64 => query.bind(
-                column
-                    .map(|value| match value {
-                        KeyValue::Int64(number) => Some(*number),
-                        KeyValue::String(_) => None,
-                    })
-                    .collect::<Vec<_>>(),
-            ),
-        };
-    }
-    query
+    source::bind_keys(query, &view.entity.join_keys, |k| {
+        entities.iter().map(|keys| Some(keys[k].clone().into())).collect()
+    })
 }
 
-fn value(row: &PgRow, place: usize, value_type: feature_defs::value::ValueType) -> Result<Option<Value>, VerifyError> {
-    let answer = |error: &dyn std::fmt::Display| VerifyError::Answer(error.to_string());
-    let raw = row.try_get_raw(place).map_err(|error| answer(&error))?;
-    if raw.is_null() {
-        return Ok(None);
-    }
-    let bytes = raw.as_bytes().map_err(|error| answer(&error))?;
-    source::decode_value(value_type, bytes)
-        .map(Some)
-        .map_err(|error| answer(&error))
+fn answer(error: &dyn std::fmt::Display) -> VerifyError {
+    VerifyError::Answer(error.to_string())
 }

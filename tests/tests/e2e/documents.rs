@@ -71,6 +71,24 @@ async fn definitions_change_as_operations_say() {
     assert!((spending() - 30.0).abs() < 1e-9);
 }
 
+#[tokio::test]
+async fn rows_are_pushed_as_the_operations_say() {
+    let page = Document::read("docs/operations.md");
+    let shell = Shell::new().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(page.block("sql", "CREATE TABLE payments")))
+        .execute(&shell.database.pool)
+        .await
+        .unwrap();
+    shell.write("features/payments.toml", &page.block("toml", "push_to = \"payments\""));
+    shell.sh("feature-server migrate");
+    let checked = shell.sh("feature-server check --database");
+    assert!(checked.contains("the database fits the definitions"), "{checked}");
+    assert_eq!(
+        shell.sh(&page.block("sh", "payments.ndjson")),
+        page.block("text", "rows appended")
+    );
+}
+
 #[test]
 fn links_lead_somewhere() {
     let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned()];

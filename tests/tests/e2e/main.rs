@@ -10,6 +10,7 @@ mod house; // what may depend on what, and where things are spelled
 mod killed; // runs killed at any moment and gone on with
 mod memory; // five million rows in little memory
 mod outage; // Redis killed, hung and back
+mod push; // pushed rows: how soon they are online, and that training sees them
 mod quality; // as good served as trained
 mod readme; // what the README says to type
 mod refusals; // bad input: a clear error, and nothing changed

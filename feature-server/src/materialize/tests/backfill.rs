@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::midway::{ENTITIES, End, ask, content, end_backfill_midway};
+use super::midway::{ENTITIES, End, ask, end_backfill_midway};
 use crate::Mode::{Full, Incremental, Replace};
 use crate::materialize::{Backfill, RunError, RunOutcome, RunSummary};
 use crate::shard::Shard;
-use crate::testing::{Ground, at};
+use crate::testing::{Ground, at, content};
 use crate::{Progress, RunRequest};
 
 fn range(start: &str, end: &str, every: &str) -> Backfill {

@@ -1,8 +1,8 @@
 //! Data that is not as a definition expects: nothing of it is written, or a warning stands beside it.
 
-use super::midway::content;
 use crate::Mode::{Full, Incremental};
 use crate::materialize::RunError;
+use crate::testing::content;
 use crate::testing::{CREATED, Ground, arrivals_toml, at};
 
 /// Definitions that expect delays between 0 and 100, of which no more than a quarter is null.

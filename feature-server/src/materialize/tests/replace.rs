@@ -2,12 +2,12 @@
 
 use feature_defs::serving::Status;
 
-use super::midway::{ask, content};
+use super::midway::ask;
 use crate::Mode::{Full, Incremental, Replace};
 use crate::RunRequest;
 use crate::materialize::RunError;
 use crate::store::Kind;
-use crate::testing::{Ground, at};
+use crate::testing::{Ground, at, content};
 
 /// Carriers of which two have wrong rows online that the source has no more: one with a later event, one altogether.
 async fn mended() -> Ground {
@@ -57,7 +57,7 @@ async fn readers_miss_it_at_once_and_an_older_row_of_it_counts_again() {
     ground.run("newest", Replace, "12:10").await;
     // As if the sweep had not come to it yet.
     let key = format!("larder:{}:newest:{{carrier=AA}}", ground.app.definitions().project);
-    let client = redis::Client::open(super::midway::redis_url()).unwrap();
+    let client = redis::Client::open(crate::testing::redis_url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let () = redis::AsyncCommands::set(&mut connection, &key, wrong).await.unwrap();
     assert_eq!(ground.read("newest", "AA", "12:10").await.status, Status::NotFound);

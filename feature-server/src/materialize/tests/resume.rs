@@ -1,10 +1,10 @@
 //! Histories in which a run ends in the middle: another process goes on after its checkpoint, or begins anew where it must.
 
-use super::midway::{ENTITIES, End, ask, content, end_midway};
+use super::midway::{ENTITIES, End, ask, end_midway};
 use crate::Mode::{Full, Incremental};
 use crate::materialize::RunOutcome;
 use crate::store::RunRecord;
-use crate::testing::{ARRIVALS, CREATED, Ground, arrivals_toml, at};
+use crate::testing::{ARRIVALS, CREATED, Ground, arrivals_toml, at, content};
 use crate::{Mode, RunRequest, RunSummary};
 
 const fn resume(mode: Mode) -> RunRequest {

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::midway::{End, ask, content, end_midway, until_outcome};
+use super::midway::{End, ask, end_midway, until_outcome};
 use crate::Mode::{Full, Incremental};
 use crate::materialize::{RunError, RunOutcome};
 use crate::shard::Shard;
-use crate::testing::{CREATED, Ground, arrivals_toml, at};
+use crate::testing::{CREATED, Ground, arrivals_toml, at, content};
 use crate::{Mode, Progress, RunRequest};
 
 const CARRIERS: u64 = 90;

@@ -21,6 +21,7 @@ mod progress;
 mod prune;
 mod push;
 mod reload;
+mod runs;
 mod schedule;
 mod serve;
 mod shard;

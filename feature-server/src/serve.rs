@@ -11,13 +11,14 @@ use crate::app::App;
 use crate::http;
 use crate::live::Live;
 use crate::reload::{DefinitionFiles, Followers};
+use crate::runs::Runs;
 use crate::schedule::{Scheduler, Schedules, keep_gauges};
 use crate::verify;
 
 /// What an operator decides about a running server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeOptions {
-    /// Scheduled runs at a time.
+    /// Scheduled runs at a time, and as many that are asked for over HTTP.
     pub concurrent_runs: usize,
     /// How often every view is verified; never, if `None`.
     pub verify_every: Option<Duration>,
@@ -56,7 +57,8 @@ impl App {
         }
         let schedules = Arc::new(Schedules::default());
         let live = Live::new(Arc::clone(self));
-        let router = http::router(&live, &schedules);
+        let runs = Arc::new(Runs::new(options.concurrent_runs, stop.clone()));
+        let router = http::router(&live, &schedules, &runs);
         let tasks = TaskTracker::new();
         let scheduler = Scheduler::new(&schedules, options.concurrent_runs, &tasks, &stop);
         tasks.spawn(Followers::new(&live, scheduler, &tasks, &stop).follow(files));
@@ -68,7 +70,8 @@ impl App {
         // Also when the listener failed.
         stop.cancel();
         tasks.close();
-        if tokio::time::timeout(options.drain, tasks.wait()).await.is_err() {
+        let finished = async { tokio::join!(tasks.wait(), runs.wait()) };
+        if tokio::time::timeout(options.drain, finished).await.is_err() {
             tracing::warn!(
                 "stopped with runs unfinished after {} s; running again covers their ground",
                 options.drain.as_secs()

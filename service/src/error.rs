@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::http::current_request_id;
 
@@ -76,6 +76,16 @@ impl ApiError {
         )
     }
 
+    /// The envelope.
+    pub fn body(&self) -> Map<String, Value> {
+        let mut body = Map::new();
+        body.insert("error".to_owned(), self.message.as_str().into());
+        body.insert("code".to_owned(), self.code.into());
+        body.insert("details".to_owned(), self.details.clone().into());
+        body.insert("request_id".to_owned(), current_request_id().into());
+        body
+    }
+
     /// The same error with one more detail.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -86,13 +96,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({
-            "error": self.message,
-            "code": self.code,
-            "details": self.details,
-            "request_id": current_request_id(),
-        });
-        let mut response = (self.status, axum::Json(body)).into_response();
+        let mut response = (self.status, axum::Json(self.body())).into_response();
         if let Some(after) = self.retry_after {
             response
                 .headers_mut()

@@ -19,6 +19,7 @@ use service::telemetry;
 use crate::app::App;
 use crate::database::DatabaseError;
 use crate::live::Live;
+use crate::runs::Runs;
 use crate::schedule::Schedules;
 
 /// Requests here are questions of operators: small and few.
@@ -35,6 +36,7 @@ const READY_WITHIN: Duration = Duration::from_secs(2);
 struct Api {
     app: Arc<App>,
     schedules: Arc<Schedules>,
+    runs: Arc<Runs>,
 }
 
 /// What requests take theirs from.
@@ -42,6 +44,7 @@ struct Api {
 struct Served {
     live: Arc<Live>,
     schedules: Arc<Schedules>,
+    runs: Arc<Runs>,
 }
 
 impl FromRef<Served> for Api {
@@ -49,14 +52,16 @@ impl FromRef<Served> for Api {
         Self {
             app: served.live.app(),
             schedules: Arc::clone(&served.schedules),
+            runs: Arc::clone(&served.runs),
         }
     }
 }
 
-pub(crate) fn router(live: &Arc<Live>, schedules: &Arc<Schedules>) -> Router {
+pub(crate) fn router(live: &Arc<Live>, schedules: &Arc<Schedules>, runs: &Arc<Runs>) -> Router {
     let served = Served {
         live: Arc::clone(live),
         schedules: Arc::clone(schedules),
+        runs: Arc::clone(runs),
     };
     let work = Router::new()
         .route("/v1/views", get(views::list))

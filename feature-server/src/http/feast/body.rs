@@ -89,4 +89,15 @@ impl Columns {
     pub(super) fn columns(&self) -> impl Iterator<Item = (&str, &[Json])> {
         self.columns.iter().map(|(name, values)| (&**name, &**values))
     }
+
+    /// The same, row by row.
+    pub(super) fn into_rows(self) -> Vec<Map<String, Json>> {
+        let mut rows = vec![Map::with_capacity(self.columns.len()); self.rows];
+        for (name, values) in self.columns {
+            for (row, value) in rows.iter_mut().zip(values) {
+                row.insert(name.clone(), value);
+            }
+        }
+        rows
+    }
 }

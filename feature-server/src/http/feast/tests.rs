@@ -1,5 +1,6 @@
 //! Feast's endpoints, on real stores.
 
+mod materializing; // runs that are asked for
 mod mistakes; // what is refused, and how
 mod outages; // Redis or Postgres away
 mod reading; // what is answered
@@ -8,14 +9,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request};
+use axum::http::{HeaderMap, Request, request};
 use serde_json::Value as Json;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::Mode;
 use crate::http::router;
 use crate::live::Live;
-use crate::schedule::Schedules;
+use crate::runs::Runs;
 use crate::testing::Ground;
 
 /// Flights: an aggregate view that a service joins twice, a row view by two keys, and a row view with a ttl.
@@ -107,23 +109,26 @@ struct Server {
 }
 
 impl Server {
+    /// As of noon, with nothing materialized.
+    async fn empty() -> Self {
+        let ground = Ground::new(TABLES, TOML).await;
+        let router = routes(&ground);
+        Self { ground, router }
+    }
+
     /// As of noon, with every view materialized.
     async fn new() -> Self {
-        let ground = Ground::new(TABLES, TOML).await;
+        let server = Self::empty().await;
         for view in ["airport_ops", "route_last", "plane"] {
-            ground.run(view, Mode::Full, "12:00").await;
+            server.ground.run(view, Mode::Full, "12:00").await;
         }
-        let router = router(&Live::new(Arc::clone(&ground.app)), &Arc::new(Schedules::default()));
-        Self { ground, router }
+        server
     }
 
     /// The same after something about its stores has changed.
     fn reopen(&mut self) {
         self.ground.reopen();
-        self.router = router(
-            &Live::new(Arc::clone(&self.ground.app)),
-            &Arc::new(Schedules::default()),
-        );
+        self.router = routes(&self.ground);
     }
 
     async fn post(&self, path: &str, body: impl Into<Body>) -> (u16, Json) {
@@ -131,16 +136,25 @@ impl Server {
         (status, body)
     }
 
-    async fn ask(&self, request: axum::http::request::Builder, body: impl Into<Body>) -> (u16, HeaderMap, Json) {
-        let request = request.body(body.into()).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, 1 << 24).await.unwrap();
-        let json = if body.is_empty() {
-            Json::Null
-        } else {
-            serde_json::from_slice(&body).unwrap()
-        };
-        (parts.status.as_u16(), parts.headers, json)
+    async fn ask(&self, request: request::Builder, body: impl Into<Body>) -> (u16, HeaderMap, Json) {
+        ask(self.router.clone(), request, body).await
     }
+}
+
+fn routes(ground: &Ground) -> Router {
+    let runs = Runs::new(2, CancellationToken::new());
+    router(&Live::new(Arc::clone(&ground.app)), &Arc::default(), &Arc::new(runs))
+}
+
+async fn ask(router: Router, request: request::Builder, body: impl Into<Body>) -> (u16, HeaderMap, Json) {
+    let request = request.body(body.into()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 24).await.unwrap();
+    let json = if body.is_empty() {
+        Json::Null
+    } else {
+        serde_json::from_slice(&body).unwrap()
+    };
+    (parts.status.as_u16(), parts.headers, json)
 }

@@ -1,0 +1,190 @@
+//! `POST /push`: rows for online, for the source's table, or for both.
+//!
+//! `to` means what it means to Feast: `online` writes the values that are sent and appends nothing, so that training does
+//! not see them; `offline` appends; `online_and_offline` is our push: rows are appended, and what is online is computed from
+//! them as the next run would. It is the one way to be in time for both.
+
+use axum::Json as JsonAnswer;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use feature_defs::definitions::{Definitions, View};
+use serde::{Deserialize, Serialize};
+use service::error::ApiError;
+use service::nearest;
+
+use super::body::{Columns, JsonBody, invalid, invalid_with};
+use super::frame;
+use crate::app::App;
+use crate::http::{Api, unavailable};
+use crate::push::{PushError, PushOptions, Pushed};
+
+/// A request. Other fields are ignored: there is no cache of a registry, and nothing is transformed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Body {
+    push_source_name: String,
+    df: Columns,
+    #[serde(default)]
+    to: To,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum To {
+    #[default]
+    Online,
+    Offline,
+    OnlineAndOffline,
+}
+
+/// Feast answers nothing; this tells what became of the rows.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    to: To,
+    #[serde(flatten)]
+    pushed: Pushed,
+}
+
+/// Why rows were not pushed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("there is no source or feature view `{name}` to push to{hint}")]
+    UnknownTarget { name: String, hint: String },
+    #[error(
+        "nothing of source `{0}` can be written online without being appended, for its views are computed from all of an entity's rows: push with \"to\": \"online_and_offline\""
+    )]
+    NothingOnline(String),
+    #[error("{}", .0.join("; "))]
+    Frame(Vec<String>),
+    #[error(transparent)]
+    Push(#[from] PushError),
+}
+
+pub(super) async fn push(
+    State(api): State<Api>,
+    JsonBody(body): JsonBody<Body>,
+) -> Result<JsonAnswer<Answer>, Refused> {
+    let app = &api.app;
+    let name = body.push_source_name.as_str();
+    let views = views_of(app.definitions(), name)?;
+    let pushed = match body.to {
+        To::Online => online(app, name, &views, &body.df).await?,
+        To::Offline | To::OnlineAndOffline => {
+            let source = &views.source;
+            let rows = frame::rows_of_source(source, views.views.iter().copied(), &body.df).map_err(Refused::Frame)?;
+            match body.to {
+                To::Offline => app.append(name, &rows, PushOptions::default()).await?,
+                _ => app.push(name, &rows, PushOptions::default()).await?,
+            }
+        }
+    };
+    Ok(JsonAnswer(Answer { to: body.to, pushed }))
+}
+
+/// What a push is for: a source, with the views that its rows are read by.
+struct Target<'a> {
+    source: &'a feature_defs::definitions::Source,
+    views: Vec<&'a View>,
+}
+
+/// What goes by this name: a source with all of its views, or one view.
+fn views_of<'a>(definitions: &'a Definitions, name: &str) -> Result<Target<'a>, Refused> {
+    let views = || definitions.views.iter().map(|view| &**view);
+    if let Some(source) = definitions.sources.iter().find(|source| source.name.as_str() == name) {
+        let views = views().filter(|view| view.source.name == source.name).collect();
+        return Ok(Target { source, views });
+    }
+    if let Some(view) = definitions.view(name) {
+        return Ok(Target {
+            source: &view.source,
+            views: vec![&**view],
+        });
+    }
+    let sources = definitions.sources.iter().map(|source| source.name.as_str());
+    let known = sources.chain(views().map(|view| view.name.as_str()));
+    Err(Refused::UnknownTarget {
+        hint: nearest::hint(name, known),
+        name: name.to_owned(),
+    })
+}
+
+/// Writes the rows to the views that can be written to directly.
+async fn online(app: &App, name: &str, target: &Target<'_>, df: &Columns) -> Result<Pushed, Refused> {
+    let written: Vec<&View> = target
+        .views
+        .iter()
+        .copied()
+        .filter(|view| !view.is_recomputed_whole())
+        .collect();
+    if written.is_empty() {
+        return Err(Refused::NothingOnline(name.to_owned()));
+    }
+    let mut frames = Vec::with_capacity(written.len());
+    for view in &written {
+        frames.push(frame::rows_of_view(view, df).map_err(Refused::Frame)?);
+    }
+    let mut all = Pushed {
+        appended: 0,
+        views: Vec::new(),
+        future: Vec::new(),
+        errors: Vec::new(),
+        not_online: None,
+    };
+    for (view, rows) in written.iter().zip(&frames) {
+        let pushed = app
+            .write_online(view.name.as_str(), rows, PushOptions::default())
+            .await?;
+        all.views.extend(pushed.views);
+        all.future = pushed.future;
+        all.not_online = all.not_online.or(pushed.not_online);
+    }
+    Ok(all)
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let message = self.to_string();
+        match self {
+            Self::UnknownTarget { .. } => ApiError {
+                code: "unknown_push_source",
+                ..invalid(message)
+            },
+            Self::NothingOnline(_) => invalid(message),
+            Self::Frame(problems) => invalid_with(&problems),
+            Self::Push(error) => told(&error),
+        }
+        .into_response()
+    }
+}
+
+/// What a caller is told of rows that were not written.
+pub(super) fn told(error: &PushError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        PushError::UnknownTarget(_) => ApiError::not_found("unknown_view", message),
+        PushError::Rows { errors, count } => ApiError {
+            code: "invalid_rows",
+            ..invalid(message)
+        }
+        .with("rows", serde_json::json!(errors))
+        .with("count", *count),
+        PushError::Database(error) => unavailable(error),
+        PushError::Online(error) => {
+            tracing::error!("{error}");
+            ApiError::unavailable(
+                "online_store_unavailable",
+                "the online store could not be written; try again",
+            )
+        }
+        PushError::Unknown(_) => {
+            tracing::error!("{error}");
+            let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+            let message = "the connection broke while the rows were being appended: they may be there or not, so look before they are pushed again";
+            ApiError::new(status, "unknown_outcome", message)
+        }
+        // What is asked for cannot be done as things are defined.
+        _ => ApiError {
+            code: "push_refused",
+            ..invalid(message)
+        },
+    }
+}

@@ -31,7 +31,7 @@ pub(crate) struct NoPlace;
 pub(crate) enum Ended {
     #[error("the server stopped before the run's turn came: ask again")]
     Stopping,
-    #[error("the run died; the server's log has the cause")]
+    #[error("it died")]
     Died,
 }
 
@@ -84,6 +84,11 @@ impl Runs {
         Ok(Begun(task))
     }
 
+    /// Does at once what must not be left half done because whoever asked goes away: something brief, that takes no turn.
+    pub(crate) fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Begun<T> {
+        Begun(self.tasks.spawn(async { Ok(work.await) }))
+    }
+
     /// Waits for the runs that have begun.
     pub(crate) async fn wait(&self) {
         self.tasks.close();
@@ -117,7 +122,7 @@ mod tests {
         assert_eq!(second.end().await, Ok(2));
 
         let (holds, never) = oneshot::channel::<()>();
-        let dies = runs.begin(async move { never.await }).unwrap();
+        let dies = runs.begin(never).unwrap();
         drop(holds);
         assert!(dies.end().await.unwrap().is_err());
         let panics = runs

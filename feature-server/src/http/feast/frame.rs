@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use feature_defs::codec::Field;
 use feature_defs::definitions::{Source, View, ViewKind};
-use feature_defs::value::{Value, ValueType};
+use feature_defs::value::ValueType;
 use serde_json::Value as Json;
 
 use super::body::Columns;
-use super::values::from_feast;
+use super::values::ours;
 use crate::push::PushedRow;
 
 /// What Feast's SDK calls the two timestamps, whatever the source does.
@@ -31,11 +32,13 @@ pub(super) fn rows_of_view(view: &View, columns: &Columns) -> Result<Vec<PushedR
         frame.require(name, &[name, column], field.value_type);
     }
     let source = &view.source;
-    let event = source.event_timestamp.as_str();
-    frame.require(event, &[event, EVENT_TIMESTAMP], ValueType::Timestamp);
-    if let Some(created) = source.created_timestamp.as_deref() {
-        frame.take(created, &[created, CREATED], ValueType::Timestamp);
-    }
+    frame.require(
+        EVENT_TIMESTAMP,
+        &[EVENT_TIMESTAMP, &source.event_timestamp],
+        ValueType::Timestamp,
+    );
+    let created = source.created_timestamp.as_deref().unwrap_or(CREATED);
+    frame.take(CREATED, &[CREATED, created], ValueType::Timestamp);
     frame.finish()
 }
 
@@ -77,7 +80,7 @@ pub(super) fn rows_of_source<'a>(
 }
 
 /// The features of a row view, each with its column in the source. None of an aggregate view, whose features no row has.
-fn fields(view: &View) -> impl Iterator<Item = (&feature_defs::codec::Field, &str)> {
+fn fields(view: &View) -> impl Iterator<Item = (&Field, &str)> {
     let columns: &[String] = match &view.kind {
         ViewKind::Row { columns } => columns,
         ViewKind::Aggregate(_) => &[],
@@ -112,9 +115,8 @@ impl<'a> Frame<'a> {
             return false;
         };
         for (at, (row, json)) in self.rows.iter_mut().zip(values).enumerate() {
-            match from_feast(value_type, json) {
-                Ok(value) => {
-                    let json = value.as_ref().map_or(Json::Null, Value::to_json);
+            match ours(value_type, json) {
+                Ok(json) => {
                     row.insert(name.to_owned(), json);
                 }
                 Err(wrong) => self.problems.push(format!("row {at}, `{name}`: {wrong}")),

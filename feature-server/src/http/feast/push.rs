@@ -4,10 +4,12 @@
 //! not see them; `offline` appends; `online_and_offline` is our push: rows are appended, and what is online is computed from
 //! them as the next run would. It is the one way to be in time for both.
 
+use std::sync::Arc;
+
 use axum::Json as JsonAnswer;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use feature_defs::definitions::{Definitions, View};
+use feature_defs::definitions::{Definitions, Source, View};
 use serde::{Deserialize, Serialize};
 use service::error::ApiError;
 use service::nearest;
@@ -16,7 +18,8 @@ use super::body::{Columns, JsonBody, invalid, invalid_with};
 use super::frame;
 use crate::app::App;
 use crate::http::{Api, unavailable};
-use crate::push::{PushError, PushOptions, Pushed};
+use crate::push::{PushError, PushOptions, Pushed, PushedRow};
+use crate::runs::Ended;
 
 /// A request. Other fields are ignored: there is no cache of a registry, and nothing is transformed.
 #[derive(Debug, Deserialize)]
@@ -57,37 +60,47 @@ pub(super) enum Refused {
     Frame(Vec<String>),
     #[error(transparent)]
     Push(#[from] PushError),
+    #[error(transparent)]
+    Ended(#[from] Ended),
 }
 
 pub(super) async fn push(
     State(api): State<Api>,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<JsonAnswer<Answer>, Refused> {
-    let app = &api.app;
+    let app = Arc::clone(&api.app);
+    // What is appended should be online, whether or not the caller is still there.
+    let work = api.runs.to_the_end(async move { pushed(&app, &body).await });
+    work.end().await?.map(JsonAnswer)
+}
+
+async fn pushed(app: &App, body: &Body) -> Result<Answer, Refused> {
     let name = body.push_source_name.as_str();
-    let views = views_of(app.definitions(), name)?;
+    let target = target(app.definitions(), name)?;
+    let options = PushOptions::default();
     let pushed = match body.to {
-        To::Online => online(app, name, &views, &body.df).await?,
-        To::Offline | To::OnlineAndOffline => {
-            let source = &views.source;
-            let rows = frame::rows_of_source(source, views.views.iter().copied(), &body.df).map_err(Refused::Frame)?;
-            match body.to {
-                To::Offline => app.append(name, &rows, PushOptions::default()).await?,
-                _ => app.push(name, &rows, PushOptions::default()).await?,
-            }
-        }
+        To::Online => online(app, name, &target, &body.df).await?,
+        To::Offline => app.append(name, &target.rows(&body.df)?, options).await?,
+        To::OnlineAndOffline => app.push(name, &target.rows(&body.df)?, options).await?,
     };
-    Ok(JsonAnswer(Answer { to: body.to, pushed }))
+    Ok(Answer { to: body.to, pushed })
 }
 
 /// What a push is for: a source, with the views that its rows are read by.
 struct Target<'a> {
-    source: &'a feature_defs::definitions::Source,
+    source: &'a Source,
     views: Vec<&'a View>,
 }
 
+impl Target<'_> {
+    /// The rows as they are appended.
+    fn rows(&self, df: &Columns) -> Result<Vec<PushedRow>, Refused> {
+        frame::rows_of_source(self.source, self.views.iter().copied(), df).map_err(Refused::Frame)
+    }
+}
+
 /// What goes by this name: a source with all of its views, or one view.
-fn views_of<'a>(definitions: &'a Definitions, name: &str) -> Result<Target<'a>, Refused> {
+fn target<'a>(definitions: &'a Definitions, name: &str) -> Result<Target<'a>, Refused> {
     let views = || definitions.views.iter().map(|view| &**view);
     if let Some(source) = definitions.sources.iter().find(|source| source.name.as_str() == name) {
         let views = views().filter(|view| view.source.name == source.name).collect();
@@ -151,6 +164,7 @@ impl IntoResponse for Refused {
             Self::NothingOnline(_) => invalid(message),
             Self::Frame(problems) => invalid_with(&problems),
             Self::Push(error) => told(&error),
+            Self::Ended(error) => ApiError::internal(&error),
         }
         .into_response()
     }

@@ -11,6 +11,13 @@ use serde_json::{Value as Json, json};
 /// What Feast's SDK sends for a timestamp that is null: numpy's "not a time" as an integer.
 const NOT_A_TIME: i64 = i64::MIN;
 
+/// What JSON has no number for.
+const NOT_FINITE: [(&str, f64); 3] = [
+    ("NaN", f64::NAN),
+    ("Infinity", f64::INFINITY),
+    ("-Infinity", f64::NEG_INFINITY),
+];
+
 /// A value as Feast's clients read it. Floats are the shortest decimals that read back as what is stored, as everywhere
 /// here; a whole one has its `.0`, by which Feast's SDK tells it from an integer.
 pub(super) fn to_feast(value: &Value) -> Json {
@@ -25,13 +32,8 @@ pub(super) fn to_feast(value: &Value) -> Json {
 }
 
 fn not_finite(x: f64) -> Json {
-    json!(if x.is_nan() {
-        "NaN"
-    } else if x > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
-    })
+    let found = NOT_FINITE.iter().find(|(_, known)| known.total_cmp(&x).is_eq());
+    json!(found.map_or("NaN", |(name, _)| name))
 }
 
 /// Reads a value that a Feast client has written.
@@ -59,9 +61,33 @@ pub(super) fn from_feast(expected: ValueType, json: &Json) -> Result<Option<Valu
                 Ok(Some(Value::Timestamp(Timestamp::from_micros(micros))))
             }
         },
+        (ValueType::Float32 | ValueType::Float64, Json::String(text)) => {
+            let x = NOT_FINITE.iter().find(|(name, _)| name == text).ok_or_else(wrong)?.1;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "what is not finite is so in every float type"
+            )]
+            let value = match expected {
+                ValueType::Float32 => Value::Float32(x as f32),
+                _ => Value::Float64(x),
+            };
+            Ok(Some(value))
+        }
         // An integer column with a null in it is one of floats in pandas.
         (ValueType::Int64, Json::Number(number)) => Value::from_json(expected, &whole(number).unwrap_or(json.clone())),
         _ => Value::from_json(expected, json),
+    }
+}
+
+/// The same value as we write it in JSON, and read it back. What is not finite stays in Feast's words, which pushing knows.
+///
+/// # Errors
+/// As for [`from_feast`].
+pub(super) fn ours(expected: ValueType, json: &Json) -> Result<Json, WrongType> {
+    let value = from_feast(expected, json)?;
+    match (&value, json) {
+        (Some(Value::Float32(_) | Value::Float64(_)), Json::String(_)) => Ok(json.clone()),
+        (value, _) => Ok(value.as_ref().map_or(Json::Null, Value::to_json)),
     }
 }
 
@@ -132,6 +158,12 @@ mod tests {
                 Some(Value::Timestamp(Timestamp::from_micros(0))),
             ),
             (ValueType::Float64, json!(7), Some(Value::Float64(7.0))),
+            (ValueType::Float64, json!("NaN"), Some(Value::Float64(f64::NAN))),
+            (
+                ValueType::Float32,
+                json!("-Infinity"),
+                Some(Value::Float32(f32::NEG_INFINITY)),
+            ),
             (ValueType::String, Json::Null, None),
         ] {
             assert_eq!(from_feast(expected, &json), Ok(value), "{expected} {json}");
@@ -140,6 +172,7 @@ mod tests {
             (ValueType::Int64, json!(7.5)),
             (ValueType::Int64, json!(1e18)),
             (ValueType::Int64, json!("7")),
+            (ValueType::Float64, json!("inf")),
             (ValueType::Bytes, json!("zz")),
             (ValueType::Timestamp, json!("yesterday")),
             (ValueType::Timestamp, json!(i64::MAX)),

@@ -25,3 +25,7 @@ CREATE TABLE larder.pruned_views (
     pruned_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (project, view)
 );
+
+-- Since when rows are in the source that a push could not put online, and that an incremental run would not look for, because
+-- they came late. The next run that begins later is a full one, and takes it back.
+ALTER TABLE larder.views ADD COLUMN missed_at timestamptz;

@@ -134,7 +134,7 @@ impl App {
         let marker = self.vouched(view).await?;
         let record = self.store().view(&view.name).await?;
         let record = record.ok_or_else(|| VerifyError::NotMaterialized(view.name.clone()))?;
-        let since = crate::materialize::since(view, &marker, &record);
+        let since = crate::materialize::since(view, marker.as_of, record.watermark);
         let known = record.entities.unsigned_abs();
         let mut recompute = Recompute::open(self, view, since).await?;
         let sampled = self.sample(view, &marker, (sample, known), &mut recompute).await?;

@@ -95,7 +95,7 @@ pub(super) fn plan(view: &View, mode: Mode, as_of: Timestamp, before: &Before) -
         Err(reason) => full(Some(reason)),
         Ok(_) if mode != Mode::Incremental => full(None),
         Ok((marker, record)) => Plan::Incremental {
-            since: since(view, marker, record),
+            since: since(view, marker.as_of, record.watermark),
             marker: marker.clone(),
         },
     };
@@ -136,6 +136,11 @@ fn trusted<'a>(view: &View, before: &'a Before) -> Result<(&'a Marker, &'a ViewR
             "a run as of {as_of}, with another definition of the view, did not finish and may have left values online"
         ));
     }
+    if let Some(at) = record.missed_at {
+        return Err(format!(
+            "rows that were pushed at {at} are not online, and came too late for an incremental run to look for them"
+        ));
+    }
     Ok((marker, record))
 }
 
@@ -147,20 +152,20 @@ pub(crate) fn guard(view: &View, complete_as_of: Option<Timestamp>) -> Guard {
     }
 }
 
-/// What a run that follows this one has to look at again.
-pub(crate) fn since(view: &View, marker: &Marker, record: &ViewRecord) -> Since {
-    let read_to = record.watermark.min(marker.as_of);
+/// What a run has to look at again that follows one as of this moment, which had read the source up to this watermark.
+pub(crate) fn since(view: &View, as_of: Timestamp, watermark: Timestamp) -> Since {
+    let read_to = watermark.min(as_of);
     let look_back = view.source.look_back;
     match view.source.created_timestamp {
         Some(_) => Since {
             event: read_to,
-            created: Some(record.watermark.minus(look_back)),
-            as_of: marker.as_of,
+            created: Some(watermark.minus(look_back)),
+            as_of,
         },
         None => Since {
             event: read_to.minus(look_back),
             created: None,
-            as_of: marker.as_of,
+            as_of,
         },
     }
 }

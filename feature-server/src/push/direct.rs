@@ -43,8 +43,9 @@ impl App {
             });
         }
         check_count(rows)?;
-        self.may_write(view).await?;
         let now = self.now_in(self.primary_of(&view.source)).await?;
+        // After the moment was read: see `App::push`.
+        self.may_write(view).await?;
         let marker = self.ready_online(view).await?;
         let reading = Given {
             view,

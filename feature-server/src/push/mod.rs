@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use service::nearest;
 
 use crate::app::App;
+use crate::materialize::since;
 use append::{Appended, Appending};
 use error::shortened;
 pub use error::{PushError, RowError};
@@ -209,27 +210,56 @@ impl App {
             }
         };
         pushed.future = future(&in_table.rows, now);
-        let views = plan.views.iter().zip(ready).map(async |(plan, ready)| {
-            let recompute = Recompute {
-                app: self,
-                database,
-                plan,
-                appended: &in_table.appended,
-            };
-            let done = match ready {
-                Ok(marker) => recompute.run(now, marker).await,
-                Err(problem) => Err(problem.to_string()),
-            };
-            done.map_err(|problem| format!("view {}: {problem}", plan.view.name))
-        });
+        // Asked again, after the moment was read: whoever applies other definitions from here on runs them as of a later one,
+        // and that run's values replace what is written now.
+        let may_write = join_all(plan.views.iter().map(|planned| self.may_write(&planned.view))).await;
+        let views = plan
+            .views
+            .iter()
+            .zip(ready)
+            .zip(may_write)
+            .map(async |((plan, ready), may_write)| {
+                let recompute = Recompute {
+                    app: self,
+                    database,
+                    plan,
+                    appended: &in_table.appended,
+                };
+                match (ready, may_write) {
+                    (Ok(marker), Ok(())) => recompute.run(now, marker).await,
+                    (Err(problem), _) => Err(problem.to_string()),
+                    (_, Err(refusal)) => Err(refusal.to_string()),
+                }
+            });
         let mut problems = Vec::new();
-        for done in join_all(views).await {
+        for (done, planned) in join_all(views).await.into_iter().zip(&plan.views) {
             match done {
                 Ok(view) => pushed.views.push(view),
-                Err(problem) => problems.push(problem),
+                Err(problem) => {
+                    let view = &planned.view;
+                    let late = self.leave_to_a_run(view, &in_table.appended, now).await;
+                    problems.push(format!("view {}: {problem}{late}", view.name));
+                }
             }
         }
         pushed.not_online = (!problems.is_empty()).then(|| problems.join("; "));
+    }
+
+    /// Sees to it that a run brings what is not online: where an incremental one would not look for the rows, a full one.
+    /// What is to be told of it.
+    async fn leave_to_a_run(&self, view: &View, appended: &[Appended], now: Timestamp) -> String {
+        // A run that is under way may have seen the source just before.
+        let since = since(view, now, now);
+        if appended.iter().all(|row| since.looks_at(row.event, row.created)) {
+            return String::new();
+        }
+        match self.store().record_missed(&view.name).await {
+            Ok(()) => String::new(),
+            Err(error) => {
+                let view = &view.name;
+                format!("; and no incremental run looks for them, so run `feature-server materialize {view}`: {error}")
+            }
+        }
     }
 }
 

@@ -61,6 +61,14 @@ pub(crate) struct Since {
     pub(crate) as_of: Timestamp,
 }
 
+impl Since {
+    /// Whether a row is among what is looked at again.
+    pub(crate) fn looks_at(&self, event: Timestamp, created: Option<Timestamp>) -> bool {
+        let since_created = self.created.zip(created);
+        event > self.event || since_created.is_some_and(|(since, created)| created >= since)
+    }
+}
+
 /// A moment as a SQL literal, exact to the microsecond and independent of session settings.
 pub(crate) fn instant(at: Timestamp) -> String {
     use chrono::Datelike;

@@ -364,7 +364,10 @@ impl Store {
                  watermark = greatest(v.watermark, excluded.watermark),
                  full_as_of = excluded.full_as_of,
                  newest_row = greatest(v.newest_row, excluded.newest_row),
-                 entities = CASE WHEN $7 THEN excluded.entities ELSE v.entities END",
+                 entities = CASE WHEN $7 THEN excluded.entities ELSE v.entities END,
+                 missed_at = CASE WHEN $7 AND v.missed_at < (
+                     SELECT started_at FROM larder.materialization_runs WHERE id = $3
+                 ) THEN NULL ELSE v.missed_at END",
             self.project.as_str(),
             run.view.as_str(),
             run.id,

@@ -17,13 +17,15 @@ pub(crate) struct ViewRecord {
     pub(crate) watermark: Timestamp,
     pub(crate) newest_row: Option<Timestamp>,
     pub(crate) entities: i64,
+    /// Since when pushed rows are missing online that only a full run finds.
+    pub(crate) missed_at: Option<Timestamp>,
 }
 
 impl Store {
     /// What the view's last finished run said, if there is one.
     pub(crate) async fn view(&self, view: &ViewName) -> Result<Option<ViewRecord>, DatabaseError> {
         let row = sqlx::query!(
-            "SELECT run, as_of, watermark, newest_row, entities FROM larder.views WHERE project = $1 AND view = $2",
+            "SELECT run, as_of, watermark, newest_row, entities, missed_at FROM larder.views WHERE project = $1 AND view = $2",
             self.project.as_str(),
             view.as_str()
         )
@@ -36,7 +38,21 @@ impl Store {
             watermark: row.watermark.into(),
             newest_row: row.newest_row.map(Timestamp::from),
             entities: row.entities,
+            missed_at: row.missed_at.map(Timestamp::from),
         }))
+    }
+
+    /// Records that pushed rows are missing online that only a full run finds.
+    pub(crate) async fn record_missed(&self, view: &ViewName) -> Result<(), DatabaseError> {
+        sqlx::query!(
+            "UPDATE larder.views SET missed_at = clock_timestamp() WHERE project = $1 AND view = $2",
+            self.project.as_str(),
+            view.as_str()
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.failed(&error))?;
+        Ok(())
     }
 
     /// Since when the view's schedule is stopped, if it is.

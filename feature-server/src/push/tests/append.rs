@@ -135,6 +135,39 @@ async fn without_redis_rows_are_appended_and_the_next_run_brings_them() {
 }
 
 #[tokio::test]
+async fn rows_too_late_for_an_incremental_run_that_are_not_online_make_it_a_full_one() {
+    // Late by its event time, where nothing says when it was written; and as whoever sent it says that it was.
+    for (source, row) in [(BARE, "F1 1 UA 10:30 - 10"), (PLAIN, "F1 1 UA 10:30 10:30 10")] {
+        let mut ground = events(&source.replace("12h", "1m")).await;
+        for view in VIEWS {
+            ground.run(view, Mode::Full, "11:00").await;
+        }
+        let direct = ground.settings.redis.clone();
+        let way = Way::open_for(1 << 30, &redis_url()).await;
+        ground.settings.redis = way.url.parse().unwrap();
+        ground.reopen();
+        way.shut();
+        assert!(ground.push("12:00", &[row]).await.not_online.is_some());
+        ground.settings.redis = direct;
+        ground.reopen();
+        for view in VIEWS {
+            let forced = ground.run(view, Mode::Incremental, "12:01").await.forced_full;
+            assert!(
+                forced.is_some_and(|reason| reason.contains("were pushed at")),
+                "{source}"
+            );
+            // Once is enough.
+            assert_eq!(ground.run(view, Mode::Incremental, "12:02").await.forced_full, None);
+        }
+        assert_eq!(
+            ground.values("newest", "UA", "12:02").await.as_deref(),
+            Some("10"),
+            "{source}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn without_postgres_nothing_is_written() {
     let mut ground = events(PLAIN).await;
     ground.push("11:00", &["F1 1 UA 10:30 - 1"]).await;

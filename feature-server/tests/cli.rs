@@ -254,6 +254,56 @@ async fn broken_definitions_are_shown_where_they_are_broken() {
 }
 
 #[tokio::test]
+async fn definitions_are_planned_applied_and_pruned() {
+    let place = Place::new().await;
+    assert_eq!(place.run(&["migrate"]).0, 0);
+    let (code, _, error) = place.run(&["prune"]);
+    assert!(
+        code == 1 && error.contains("no definitions were ever applied"),
+        "{error}"
+    );
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let (code, out, error) = place.run(&[arguments, &["--json"]].concat());
+        assert_eq!(code, 0, "{error}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let plan = json(&["plan"]);
+    assert_eq!(plan["last_applied"], serde_json::Value::Null);
+    assert_eq!(plan["changes"][2]["full_run"], true, "{plan}");
+    assert_eq!(json(&["apply"]), plan);
+    assert_eq!(json(&["apply"])["changes"], serde_json::json!([]));
+    assert_eq!(place.run(&["materialize"]).0, 0);
+    let (code, _, error) = place.run(&["plan", "--models", &place.path("nowhere")]);
+    assert!(code == 1 && error.contains("nowhere"), "{error}");
+
+    let text = std::fs::read_to_string(place.path("all.toml")).unwrap();
+    let renamed = text.replace("\"newest", "\"latest");
+    std::fs::write(place.path("all.toml"), renamed.replace("latest:delay", "latest:dela")).unwrap();
+    let (code, _, error) = place.run(&["apply"]);
+    assert!(code == 1 && error.contains("did you mean"), "{error}");
+    std::fs::write(place.path("all.toml"), renamed).unwrap();
+    let (code, _, error) = place.run(&["materialize"]);
+    assert!(code == 1 && error.contains("was never applied"), "{error}");
+    assert_eq!(place.run(&["apply"]).0, 0);
+    assert_eq!(place.run(&["materialize"]).0, 0);
+    // One that still has what is retired.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("all.toml"), text).unwrap();
+    let (code, out, error) = place.run(&["prune", "--json", "--features", elsewhere.path().to_str().unwrap()]);
+    let out: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(code == 1 && error.contains("the definitions here have it"), "{error}");
+    assert_eq!(
+        (&out["pruned"], &out["left"][0]["view"]),
+        (&serde_json::json!([]), &"newest".into())
+    );
+    assert_eq!(
+        json(&["prune"])["pruned"],
+        serde_json::json!([{"view": "newest", "values": 1}])
+    );
+    assert_eq!(place.run(&["prune"]).1, "nothing is left of retired views\n");
+}
+
+#[tokio::test]
 async fn stores_that_are_away_are_named_without_their_passwords() {
     let place = Place::new().await;
     assert_eq!(place.run(&["migrate"]).0, 0);

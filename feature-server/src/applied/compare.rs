@@ -7,7 +7,7 @@ use feature_defs::name::ProjectName;
 
 use super::describe::{Described, DescribedService, DescribedView, Settings};
 use super::diff::{self, FeaturesDiff};
-use super::models::{ModelVersion, ModelVersions};
+use super::models::{ModelVersion, ModelVersions, misled, refused};
 use super::plan::{AppliedBy, Change, Changed, Plan, Thing, Unused};
 
 /// What is known of a view's values online.
@@ -245,7 +245,7 @@ impl Comparison<'_> {
         let versions = self.versions(name);
         change.model_versions = versions.iter().map(|version| version.name.clone()).collect();
         match (old, new) {
-            (_, None) => change.effects.extend(refused(versions.iter())),
+            (_, None) => change.effects.extend(refused(versions)),
             (None, Some(new)) => {
                 let views: Vec<&str> = new.views.iter().map(String::as_str).collect();
                 let inputs = counted(new.inputs.len(), "input");
@@ -270,7 +270,7 @@ impl Comparison<'_> {
                 }
                 let others = !(inputs.added.is_empty() && inputs.dropped.is_empty() && inputs.retyped.is_empty());
                 change.effects.extend(if others {
-                    refused(versions.iter())
+                    refused(versions)
                 } else if inputs.is_reordered {
                     misled(versions)
                 } else {
@@ -318,36 +318,8 @@ fn said(old: Option<&Settings>, new: Option<&Settings>) -> Vec<String> {
     }
 }
 
-/// What becomes of model versions that were made for other inputs.
-fn refused<'a>(versions: impl Iterator<Item = &'a ModelVersion>) -> Option<String> {
-    let names: Vec<&str> = versions.map(|version| version.name.as_str()).collect();
-    (!names.is_empty()).then(|| {
-        format!(
-            "{} made for the inputs as they were: the predictor refuses to load such a version, and where it is being served it goes on with the old definitions until the predictor is restarted; give the new inputs a service and a version of their own",
-            was(&names)
-        )
-    })
-}
-
-/// What becomes of model versions that know their inputs by order.
-fn misled(versions: &[ModelVersion]) -> Option<String> {
-    let by_order = versions.iter().filter(|version| version.is_by_order);
-    let names: Vec<&str> = by_order.map(|version| version.name.as_str()).collect();
-    (!names.is_empty()).then(|| {
-        format!(
-            "{} made for one tensor with the inputs in the old order, and would be fed others in their places: give the new order a service and a version of their own",
-            was(&names)
-        )
-    })
-}
-
 fn are(names: &[&str]) -> String {
     let verb = if names.len() == 1 { "is" } else { "are" };
-    format!("{} {verb}", names.join(", "))
-}
-
-fn was(names: &[&str]) -> String {
-    let verb = if names.len() == 1 { "was" } else { "were" };
     format!("{} {verb}", names.join(", "))
 }
 

@@ -1,4 +1,4 @@
-//! Which model versions use which feature service, as the model repository says.
+//! Which model versions use which feature service, as the model repository says, and what becomes of them when it changes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,6 +64,34 @@ impl ModelVersions {
     pub(super) fn of(&self, service: &str) -> &[ModelVersion] {
         self.by_service.get(service).map_or(&[], Vec::as_slice)
     }
+}
+
+/// What becomes of model versions that were made for other inputs.
+pub(super) fn refused(versions: &[ModelVersion]) -> Option<String> {
+    let names: Vec<&str> = versions.iter().map(|version| version.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} made for the inputs as they were: the predictor refuses to load such a version, and where it is being served it goes on with the old definitions until the predictor is restarted; give the new inputs a service and a version of their own",
+            was(&names)
+        )
+    })
+}
+
+/// What becomes of model versions that know their inputs by order.
+pub(super) fn misled(versions: &[ModelVersion]) -> Option<String> {
+    let by_order = versions.iter().filter(|version| version.is_by_order);
+    let names: Vec<&str> = by_order.map(|version| version.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} made for one tensor with the inputs in the old order, and would be fed others in their places: give the new order a service and a version of their own",
+            was(&names)
+        )
+    })
+}
+
+fn was(names: &[&str]) -> String {
+    let verb = if names.len() == 1 { "was" } else { "were" };
+    format!("{} {verb}", names.join(", "))
 }
 
 /// The names of the folders in one, in order; hidden ones are none.

@@ -40,6 +40,13 @@ async fn apply_records_what_plan_shows_once() {
     assert_eq!(recorded(&mut ground).await, 1, "nothing has changed");
 
     ground.run("newest", Incremental, "12:00").await;
+    ground.redefine(&arrivals_toml(CREATED).replace(
+        "ttl = \"6h\"\nfeatures = [{ name = \"delay\"",
+        "features = [{ name = \"delay\", column = \"event\"",
+    ));
+    let status = ground.app.status().await;
+    let problem = status.unwrap().remove(1).problem.unwrap();
+    assert!(problem.contains("was never applied"), "{problem}");
     ground.redefine(&arrivals_toml(CREATED).replace("ttl = \"6h\"", "ttl = \"7h\""));
     let plan = ground.app.apply(None).await.unwrap();
     assert_eq!(changed(&plan), [(Changed::Changed, Thing::View, "newest")]);

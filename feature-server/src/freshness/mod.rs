@@ -11,6 +11,7 @@ use feature_defs::time::Timestamp;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::applied::MayNotWrite;
 use crate::database::DatabaseError;
 use crate::store::{RunRecord, ViewRecord};
 use problem::problem;
@@ -109,7 +110,11 @@ impl App {
             paused_since,
             is_held,
         });
-        let problem = problem(view, &freshness, last_run.as_ref(), paused_since);
+        let problem = match self.may_write(view).await {
+            Ok(()) => problem(view, &freshness, last_run.as_ref(), paused_since),
+            Err(MayNotWrite::NotApplied(refusal)) => Some(refusal.to_string()),
+            Err(MayNotWrite::Database(error)) => return Err(error),
+        };
         Ok(ViewStatus {
             view: view.name.clone(),
             freshness,

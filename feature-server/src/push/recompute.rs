@@ -42,14 +42,12 @@ impl App {
     /// # Errors
     /// Redis is away, or what is there is of another definition.
     pub(super) async fn ready_online(&self, view: &View) -> Result<Option<Marker>, PushError> {
-        match self.marker(view).await? {
-            // A run of this definition has left its layout, too.
-            Some(marker) if marker.digest == view.digest() => Ok(Some(marker)),
-            Some(_) => Err(PushError::OtherDefinition),
-            None => {
-                self.writer().put_schema(view).await?;
-                Ok(None)
-            }
+        let writer = self.writer();
+        // Also where a run of this definition has left its layout: the features may stand in another order here.
+        let (marker, ()) = tokio::try_join!(self.marker(view), writer.put_schema(view))?;
+        match marker {
+            Some(marker) if marker.digest != view.digest() => Err(PushError::OtherDefinition),
+            marker => Ok(marker),
         }
     }
 }

@@ -240,3 +240,24 @@ async fn rows_for_a_view_may_have_its_names() {
         .to_string();
     assert!(error.contains("column `carrier` is given twice"), "{error}");
 }
+
+#[tokio::test]
+async fn rows_pushed_by_another_order_of_the_features_are_read_by_both() {
+    let mut ground = events(PLAIN).await;
+    let toml = |features: &str| {
+        let declared = "features = [{ name = \"delay\", type = \"int64\" }]";
+        definitions(PLAIN).replace(declared, &format!("features = [{features}]"))
+    };
+    let (delay, leg) = (
+        "{ name = \"delay\", type = \"int64\" }",
+        "{ name = \"leg\", type = \"int64\" }",
+    );
+    let one = toml(&format!("{delay}, {leg}"));
+    ground.redefine(&one);
+    ground.run("newest", crate::Mode::Full, "11:00").await;
+    ground.redefine(&toml(&format!("{leg}, {delay}")));
+    ground.push("12:00", &["F1 7 UA 11:30 11:31 10"]).await;
+    assert_eq!(ground.values("newest", "UA", "12:00").await.as_deref(), Some("7 10"));
+    ground.redefine(&one);
+    assert_eq!(ground.values("newest", "UA", "12:00").await.as_deref(), Some("10 7"));
+}

@@ -195,7 +195,6 @@ pub(super) const STEPS: &[Step] = &[
         at_once: &[("by_store__orders_60d", Missing)],
         runs: &["by_store"],
         after: &[("by_store__orders_60d", Seen::of(4.0))],
-        ..NOTHING
     },
     Step {
         what: "a function is changed: the old value serves until the run",

@@ -368,13 +368,10 @@ async fn rows_are_pushed_from_a_file_or_standard_input() {
     let bad = format!("{good}\nnonsense\n{}\n", good.replace("delay", "dely"));
     std::fs::write(&file, &bad).unwrap();
     let (code, _, error) = place.run(&["push", "arrivals", &file]);
-    let told = "0 rows before line 1 are appended; from there on push them again when this is mended: 1 line is wrong:\n  line 2: no JSON object: ";
+    let told = "nothing is appended: 1 line is wrong:\n  line 2: no JSON object, by column ";
     assert!(code == 1 && error.contains(told), "{code} {error}");
     let (code, out, error) = place.run(&["push", "arrivals", &file, "--partial"]);
-    assert!(
-        code == 1 && out.starts_with("1 rows appended\n"),
-        "{code} {out} {error}"
-    );
+    assert!(code == 1 && out.starts_with("1 row appended\n"), "{code} {out} {error}");
     assert!(
         error.contains("line 2: no JSON object")
             && error.contains("line 3: arrivals has no column `dely`; did you mean `delay`?"),
@@ -395,7 +392,7 @@ async fn rows_are_pushed_from_a_file_or_standard_input() {
     std::io::Write::write_all(&mut stdin, good.as_bytes()).unwrap();
     drop(stdin);
     let (code, out, _) = answer(pushing.wait_with_output().unwrap());
-    assert!(code == 0 && out.starts_with("1 rows appended\n"), "{code} {out}");
+    assert!(code == 0 && out.starts_with("1 row appended\n"), "{code} {out}");
 
     for (arguments, wrong, told) in [
         (

@@ -46,9 +46,9 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         views = app.definitions().views.iter().collect();
     }
     app.reach_store().await?;
-    app.reach_sources(views.iter().map(|view| &*view.source)).await?;
     let as_of = match arguments.as_of {
         Some(when) => {
+            app.reach_usual_source().await?;
             let now = app.now().await?;
             let as_of = when.resolve(now);
             if as_of > now {

@@ -241,8 +241,15 @@ fn wrong_usage(message: &dyn std::fmt::Display) -> ExitCode {
 /// What the macro `out` does.
 fn put(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
-    // Nobody is left to be told.
-    let _unread = std::io::stdout().write_fmt(text);
+    match std::io::stdout().write_fmt(text) {
+        // Nobody is left to be told.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            eprintln!("error: standard output cannot be written to: {error}");
+            std::process::exit(1);
+        }
+        Ok(()) => {}
+    }
 }
 
 /// Prints JSON for programs.

@@ -92,7 +92,11 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
     // A file without rows has its view looked up, too.
     while !reading.is_at_end {
         let from = reading.line + 1;
-        match push(&app, arguments, reading.batch()?, &mut told).await {
+        let pushed = match reading.batch() {
+            Ok(batch) => push(&app, arguments, batch, &mut told).await,
+            Err(error) => Err(Stopped::Failed(error)),
+        };
+        match pushed {
             Ok(()) => {}
             Err(Stopped::Usage(error)) => return Ok(wrong_usage(&error)),
             Err(Stopped::Failed(error)) => {
@@ -100,10 +104,14 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
                     Some(PushError::Unknown(_)) => format!("then come lines {from} to {}", reading.line),
                     _ => "from there on push them again when this is mended".to_owned(),
                 };
-                return Err(error.context(format!(
-                    "{} rows before line {from} are appended; {next}",
-                    told.appended
-                )));
+                return Err(match told.appended {
+                    0 => error.context("nothing is appended"),
+                    appended => error.context(format!(
+                        "{} before line {from} {} appended; {next}",
+                        counted(appended, "row"),
+                        if appended == 1 { "is" } else { "are" }
+                    )),
+                });
             }
         }
     }
@@ -185,29 +193,38 @@ fn tell(told: &Told, json: bool) -> anyhow::Result<()> {
     if json {
         return print_json(told);
     }
-    outln!("{} rows appended", told.appended);
+    outln!("{} appended", counted(told.appended, "row"));
     for (view, Counts { written, older }) in &told.views {
-        outln!("{view}: {written} values written, {older} rows older than what is served");
+        outln!(
+            "{view}: {} written, {} older than what is served",
+            counted(*written, "value"),
+            counted(*older, "row")
+        );
     }
     if told.future.rows > 0 {
         let mut first: Vec<String> = told.future.lines.iter().take(10).map(ToString::to_string).collect();
         first.extend((told.future.rows > 10).then(|| "…".to_owned()));
         outln!(
-            "{} rows are of the future, to be served when their time has come: lines {}",
-            told.future.rows,
+            "{} of the future, to be served when the time has come: at line {}",
+            counted(told.future.rows, "row"),
             first.join(", ")
         );
     }
     if told.refused.rows > 0 {
         outln!(
-            "{} rows were not taken: correct them, and push only them",
-            told.refused.rows
+            "{} not taken: push only what is corrected",
+            counted(told.refused.rows, "row")
         );
     }
     if let Some(problem) = &told.not_online {
         outln!("appended, but not online before the next run, so do not push again: {problem}");
     }
     Ok(())
+}
+
+/// `1 row`, `2 rows`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A file that is read a batch at a time.
@@ -260,7 +277,9 @@ impl Reading<'_> {
                     batch.rows.push(row);
                     batch.lines.push(self.line);
                 }
-                Err(error) => batch.problems.push((self.line, format!("no JSON object: {error}"))),
+                Err(error) => batch
+                    .problems
+                    .push((self.line, format!("no JSON object, by column {}", error.column()))),
             }
         }
         Ok(batch)

@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 
 use super::table::{span, table};
 use super::{Places, print_json};
-use crate::freshness::{Promise, ViewStatus};
+use crate::freshness::{Cause, Promise, ViewStatus};
 use crate::store::RunRecord;
 
 #[derive(Args)]
@@ -45,6 +45,16 @@ fn last_run(run: &RunRecord) -> String {
     }
 }
 
+/// What to look at: why the promise is broken, which is more than that something is wrong.
+fn problem(status: &ViewStatus) -> Option<String> {
+    let broken = status.promise.as_ref().and_then(|promise| promise.broken.as_ref());
+    match broken {
+        // A failure has its words there, and more of them: what becomes of an interrupted run.
+        Some(broken) if broken.cause != Cause::Failing => Some(broken.why.clone()),
+        _ => status.problem.clone(),
+    }
+}
+
 fn text(statuses: &[ViewStatus]) -> String {
     let or_never = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let rows: Vec<[String; 9]> = statuses
@@ -62,10 +72,7 @@ fn text(statuses: &[ViewStatus]) -> String {
                     None => or_never(status.next_run.map(|at| at.to_string())),
                 },
                 or_never(status.promise.as_ref().map(Promise::in_short)),
-                or_never(status.problem.clone().or_else(|| {
-                    let broken = status.promise.as_ref()?.broken.as_ref()?;
-                    Some(broken.why.clone())
-                })),
+                or_never(problem(status)),
             ]
         })
         .collect();

@@ -41,7 +41,6 @@ pub(super) async fn run(places: &Places, arguments: &Arguments) -> anyhow::Resul
         views = app.definitions().views.iter().collect();
     }
     app.reach_store().await?;
-    app.reach_sources(views.iter().map(|view| &*view.source)).await?;
     let sample = usize::try_from(arguments.sample)?;
     let (mut verifications, mut failed) = (Vec::new(), false);
     for view in views.iter().map(|view| view.name.as_str()) {

@@ -98,7 +98,8 @@ async fn readiness(live: Arc<Live>) -> Readiness {
     };
     let mut checks = vec![Check::required("database", database)];
     checks.extend(sources.into_iter().map(|(name, outcome)| match name {
-        Some(name) => Check::required(format!("source database {name}"), outcome),
+        // It holds up its own views alone: the others are served and run.
+        Some(name) => Check::optional(format!("source database {name}"), outcome),
         None => Check::required("source database", outcome),
     }));
     checks.push(Check::required("redis", redis.map_err(|error| error.to_string())));

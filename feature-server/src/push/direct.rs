@@ -43,26 +43,26 @@ impl App {
             });
         }
         check_count(rows)?;
-        let now = self.now_in(self.primary_of(&view.source)).await?;
-        // After the moment was read: see `App::push`.
-        self.may_write(view).await?;
-        let marker = self.ready_online(view).await?;
-        let reading = Given {
-            view,
-            now: moment(now, marker.as_ref()),
-        };
-        let (mut batch, mut errors) = (Vec::with_capacity(rows.len()), Vec::new());
-        for (number, row) in rows.iter().enumerate() {
-            match reading.value(row) {
-                Ok(value) => batch.push(value),
-                Err(problems) => errors.push(RowError::of(number, &problems)),
+        let database = self.primary_of(&view.source);
+        let (written, errors) = loop {
+            let now = self.now_in(database).await?;
+            // After the moment was read: see `App::push`.
+            self.may_write(view).await?;
+            let marker = self.ready_online(view).await?;
+            let reading = Given {
+                view,
+                now: moment(now, marker.as_ref()),
+            };
+            let (batch, errors) = reading.values(rows);
+            if !errors.is_empty() && !options.partial {
+                return Err(PushError::of_rows(errors));
             }
-        }
-        if !errors.is_empty() && !options.partial {
-            return Err(PushError::of_rows(errors));
-        }
-        let guard = guard(view, marker.and_then(|marker| marker.complete_as_of));
-        let written = self.writer().write(&view.name, guard, &batch).await?;
+            let guard = guard(view, marker.and_then(|marker| marker.complete_as_of));
+            let written = self.writer().write(&view.name, guard, &batch).await?;
+            if !self.is_overtaken(view, reading.now).await? {
+                break (written, errors);
+            }
+        };
         Ok(Pushed {
             appended: 0,
             views: vec![PushedView {
@@ -110,6 +110,18 @@ impl Given<'_> {
             .or(feature.map(Name::Feature))
             .or(event.then_some(Name::Event))
             .or(created.then_some(Name::Created))
+    }
+
+    /// The values of the rows that are right, and what is wrong with the others.
+    fn values(&self, rows: &[PushedRow]) -> (Vec<(EntityKey, Vec<u8>)>, Vec<RowError>) {
+        let (mut values, mut errors) = (Vec::with_capacity(rows.len()), Vec::new());
+        for (number, row) in rows.iter().enumerate() {
+            match self.value(row) {
+                Ok(value) => values.push(value),
+                Err(problems) => errors.push(RowError::of(number, &problems)),
+            }
+        }
+        (values, errors)
     }
 
     fn value(&self, row: &PushedRow) -> Result<(EntityKey, Vec<u8>), Vec<String>> {

@@ -52,6 +52,19 @@ impl App {
     }
 }
 
+impl App {
+    /// Whether a run has finished meanwhile that makes values of this view count for nothing that are as of this moment. As
+    /// of later, it has seen the source later; but a value that wins by its event timestamp may have been written after it.
+    pub(super) async fn is_overtaken(&self, view: &View, moment: Timestamp) -> Result<bool, PushError> {
+        if view.is_recomputed_whole() {
+            // There the later moment wins.
+            return Ok(false);
+        }
+        let marker = self.marker(view).await?;
+        Ok(marker.and_then(|marker| marker.complete_as_of) > Some(moment))
+    }
+}
+
 /// The moment that something written now is as of: never before what a finished run saw, should another clock have said when
 /// that was.
 pub(super) fn moment(now: Timestamp, marker: Option<&Marker>) -> Timestamp {
@@ -59,13 +72,32 @@ pub(super) fn moment(now: Timestamp, marker: Option<&Marker>) -> Timestamp {
 }
 
 impl Recompute<'_> {
-    /// Computes and writes the values of the entities that the appended rows are of, or were.
+    /// Computes and writes the values of the entities that the appended rows are of, or were: again, if a run has made
+    /// nothing of them meanwhile.
     ///
     /// # Errors
     /// Why they are not online, in words.
     pub(super) async fn run(&self, now: Timestamp, marker: Option<Marker>) -> Result<PushedView, String> {
         let view = &self.plan.view;
-        let moment = moment(now, marker.as_ref());
+        let (mut now, mut marker) = (now, marker);
+        loop {
+            let moment = moment(now, marker.as_ref());
+            let pushed = self.run_as_of(moment, marker).await?;
+            let overtaken = self.app.is_overtaken(view, moment).await;
+            if !overtaken.map_err(|error| error.to_string())? {
+                return Ok(pushed);
+            }
+            now = self
+                .app
+                .now_in(self.database)
+                .await
+                .map_err(|error| error.to_string())?;
+            marker = self.app.ready_online(view).await.map_err(|error| error.to_string())?;
+        }
+    }
+
+    async fn run_as_of(&self, moment: Timestamp, marker: Option<Marker>) -> Result<PushedView, String> {
+        let view = &self.plan.view;
         let guard = guard(view, marker.and_then(|marker| marker.complete_as_of));
         let mut pushed = PushedView {
             view: view.name.clone(),

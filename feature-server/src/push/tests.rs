@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use feature_defs::codec::{Body, Header, decode_body, decode_header};
+use feature_defs::key::{EntityKey, KeyValue, value_key};
 use feature_defs::time::Timestamp;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
@@ -179,10 +180,10 @@ async fn values(ground: &Ground, view: &str) -> BTreeMap<&'static str, Vec<u8>> 
 }
 
 fn key(ground: &Ground, view: &str, carrier: &str) -> String {
-    format!(
-        "larder:{}:{view}:{{carrier={carrier}}}",
-        ground.app.definitions().project
-    )
+    let view = ground.app.view(view).unwrap();
+    let carrier = KeyValue::String(carrier.to_owned());
+    let entity = EntityKey::new([(&view.entity.join_keys[0].name, &carrier)]);
+    value_key(&ground.app.definitions().project, &view.name, &entity)
 }
 
 async fn connect() -> MultiplexedConnection {

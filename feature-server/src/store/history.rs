@@ -11,6 +11,20 @@ use crate::shard::Shard;
 impl Store {
     /// The newest runs first, of one view or of all.
     pub(crate) async fn runs(&self, view: Option<&str>, limit: i64) -> Result<Vec<RunRecord>, DatabaseError> {
+        let is_dead = |run: &&RunRecord| run.outcome == "interrupted";
+        let mut dead: Vec<Uuid> = Vec::new();
+        loop {
+            let runs = self.read_runs(view, limit).await?;
+            let now: Vec<Uuid> = runs.iter().filter(is_dead).map(|run| run.id).collect();
+            // A run that ends between the look at its record and that at its lock seems dead, once.
+            if now == dead {
+                return Ok(runs);
+            }
+            dead = now;
+        }
+    }
+
+    async fn read_runs(&self, view: Option<&str>, limit: i64) -> Result<Vec<RunRecord>, DatabaseError> {
         let runs = sqlx::query!(
             "SELECT id, view, kind, reason, as_of, range_start, range_end, started_at, finished_at, outcome, error, shards,
                     cancel_requested
@@ -60,6 +74,14 @@ impl Store {
 
     /// How a run ended, or where it stands, as [`RunRecord::outcome`] says it.
     pub(crate) async fn outcome(&self, run: Uuid) -> Result<String, DatabaseError> {
+        match self.read_outcome(run).await? {
+            // As above: the second look, at the record of one that has let go of its lock, tells.
+            seeming if seeming == "interrupted" => self.read_outcome(run).await,
+            outcome => Ok(outcome),
+        }
+    }
+
+    async fn read_outcome(&self, run: Uuid) -> Result<String, DatabaseError> {
         let known = sqlx::query!(
             "SELECT view, outcome, shards FROM larder.materialization_runs WHERE id = $1",
             run

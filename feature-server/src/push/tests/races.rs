@@ -163,3 +163,19 @@ async fn many_pushes_at_a_time_lose_none() {
     let Body::Values(values) = ops else { panic!("{ops:?}") };
     assert_eq!(crate::testing::text(&values), "40 40 40");
 }
+
+#[tokio::test]
+async fn a_push_that_writes_after_a_run_which_counts_it_for_nothing_writes_again() {
+    let mut ground = events(PLAIN).await;
+    ground.push("10:00", &["F1 1 UA 09:59 - 10"]).await;
+    ground.run("newest", Mode::Full, "10:00").await;
+    ground.clock.set(at("11:00"));
+    let (way, pushing) = stalled(&mut ground, push_of("F2 1 UA 10:30 10:30 5")).await;
+    // The source was wrong: the row is gone, and what was online of it.
+    ground.sql("DELETE FROM events WHERE flight = 'F2'").await;
+    ground.run("newest", Mode::Replace, "11:01").await;
+    ground.clock.set(at("11:02"));
+    way.clear();
+    assert_eq!(pushing.await.unwrap().not_online, None);
+    assert_eq!(ground.values("newest", "UA", "11:02").await.as_deref(), Some("10"));
+}

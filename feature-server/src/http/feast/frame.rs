@@ -25,20 +25,19 @@ pub(super) fn rows_of_view(view: &View, columns: &Columns) -> Result<Vec<PushedR
     let mut frame = Frame::new(columns);
     for (key, column) in view.entity.join_keys.iter().zip(&view.key_columns) {
         let name = key.name.as_str();
-        frame.require(name, &[name, column], key.key_type.value_type());
+        let is_there = frame.values(name, &[name, column], key.key_type.value_type());
+        frame.require(is_there, name);
     }
     for (field, column) in fields(view) {
         let name = field.name.as_str();
-        frame.require(name, &[name, column], field.value_type);
+        let is_there = frame.values(name, &[name, column], field.value_type);
+        frame.require(is_there, name);
     }
     let source = &view.source;
-    frame.require(
-        EVENT_TIMESTAMP,
-        &[EVENT_TIMESTAMP, &source.event_timestamp],
-        ValueType::Timestamp,
-    );
+    let is_there = frame.times(EVENT_TIMESTAMP, &[EVENT_TIMESTAMP, &source.event_timestamp]);
+    frame.require(is_there, EVENT_TIMESTAMP);
     let created = source.created_timestamp.as_deref().unwrap_or(CREATED);
-    frame.take(CREATED, &[CREATED, created], ValueType::Timestamp);
+    frame.times(CREATED, &[CREATED, created]);
     frame.finish()
 }
 
@@ -52,13 +51,11 @@ pub(super) fn rows_of_source<'a>(
     views: impl Iterator<Item = &'a View>,
     columns: &Columns,
 ) -> Result<Vec<PushedRow>, Vec<String>> {
-    let mut types: HashMap<&str, ValueType> = HashMap::new();
-    for view in views {
-        for (field, column) in fields(view) {
-            types.insert(column, field.value_type);
-            types.insert(field.name.as_str(), field.value_type);
-        }
-    }
+    let known: Vec<(&Field, &str)> = views.flat_map(fields).collect();
+    // A column's name is a column's before it is a feature's.
+    let names = known.iter().map(|(field, _)| (field.name.as_str(), field.value_type));
+    let of_columns = known.iter().map(|(field, column)| (*column, field.value_type));
+    let types: HashMap<&str, ValueType> = names.chain(of_columns).collect();
     let sent = |name: &str| columns.columns().any(|(sent, _)| sent == name);
     let times = [
         (Some(source.event_timestamp.as_str()), EVENT_TIMESTAMP),
@@ -71,8 +68,8 @@ pub(super) fn rows_of_source<'a>(
             (name == own || name == *feasts && !sent(own)).then_some(own)
         });
         match (own, types.get(name)) {
-            (Some(own), _) => frame.take(own, &[name], ValueType::Timestamp),
-            (None, Some(value_type)) => frame.take(name, &[name], *value_type),
+            (Some(own), _) => frame.times(own, &[name]),
+            (None, Some(value_type)) => frame.values(name, &[name], *value_type),
             (None, None) => frame.pass(name),
         };
     }
@@ -109,13 +106,13 @@ impl<'a> Frame<'a> {
         called.iter().find_map(find).map(|(_, values)| values)
     }
 
-    /// Puts a column into the rows as `name`, in our spelling. `false` if there is none that is called so.
-    fn take(&mut self, name: &str, called: &[&str], value_type: ValueType) -> bool {
+    /// Puts a column into the rows as `name`, each value as `read` has it. `false` if there is none that is called so.
+    fn fill(&mut self, name: &str, called: &[&str], read: impl Fn(&Json) -> Result<Json, String>) -> bool {
         let Some(values) = self.column(called) else {
             return false;
         };
         for (at, (row, json)) in self.rows.iter_mut().zip(values).enumerate() {
-            match ours(value_type, json) {
+            match read(json) {
                 Ok(json) => {
                     row.insert(name.to_owned(), json);
                 }
@@ -125,23 +122,34 @@ impl<'a> Frame<'a> {
         true
     }
 
-    fn require(&mut self, name: &str, called: &[&str], value_type: ValueType) {
-        if !self.take(name, called, value_type) {
+    /// Values of this type.
+    fn values(&mut self, name: &str, called: &[&str], value_type: ValueType) -> bool {
+        self.fill(name, called, |json| {
+            ours(value_type, json).map_err(|wrong| wrong.to_string())
+        })
+    }
+
+    /// When rows were true, or created. Feast's clients write seconds for a feature, but not here.
+    fn times(&mut self, name: &str, called: &[&str]) -> bool {
+        self.fill(name, called, |json| match json {
+            Json::Number(number) => Err(format!(
+                "{number} is no time, for a number has no unit that everybody agrees on: write ISO 8601, such as 2013-11-05T16:30:00Z"
+            )),
+            json => ours(ValueType::Timestamp, json).map_err(|wrong| wrong.to_string()),
+        })
+    }
+
+    /// Values as they are.
+    fn pass(&mut self, name: &str) -> bool {
+        self.fill(name, &[name], |json| Ok(json.clone()))
+    }
+
+    fn require(&mut self, is_there: bool, name: &str) {
+        if !is_there {
             self.problems.push(format!(
                 "column `{name}` is missing in `df`: send nulls where its values are not known"
             ));
         }
-    }
-
-    /// Puts a column into the rows as it is.
-    fn pass(&mut self, name: &str) -> bool {
-        let Some(values) = self.column(&[name]) else {
-            return false;
-        };
-        for (row, json) in self.rows.iter_mut().zip(values) {
-            row.insert(name.to_owned(), json.clone());
-        }
-        true
     }
 
     fn finish(mut self) -> Result<Vec<PushedRow>, Vec<String>> {

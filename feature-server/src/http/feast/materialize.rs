@@ -338,6 +338,7 @@ fn failed(message: String, error: &RunError) -> ApiError {
         RunError::Cancelled(_) | RunError::MarkerMoved(_) | RunError::MarkerLater { .. } => {
             ApiError::new(StatusCode::CONFLICT, "run_ended", message)
         }
+        RunError::NotApplied(_) => ApiError::new(StatusCode::CONFLICT, "not_applied", message),
         // The definitions, the source or its data are not as they have to be.
         _ => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "run_failed", message),
     }

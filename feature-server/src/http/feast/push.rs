@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use axum::Json as JsonAnswer;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use feature_defs::definitions::{Definitions, Source, View};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use service::error::ApiError;
 use service::nearest;
 
@@ -179,8 +181,20 @@ pub(super) fn told(error: &PushError) -> ApiError {
             code: "invalid_rows",
             ..invalid(message)
         }
-        .with("rows", serde_json::json!(errors))
+        .with("rows", json!(errors))
         .with("count", *count),
+        PushError::TooMany { most, .. } => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_rows", message).with("most", *most)
+        }
+        // What is asked for cannot be done as things are defined, or with these rows.
+        PushError::NoTable(_) | PushError::NotWritten { .. } | PushError::Refused(_) | PushError::Columns(_) => {
+            ApiError {
+                code: "push_refused",
+                ..invalid(message)
+            }
+        }
+        PushError::OtherDefinition => ApiError::new(StatusCode::CONFLICT, "other_definition", message),
+        PushError::NotApplied(_) => ApiError::new(StatusCode::CONFLICT, "not_applied", message),
         PushError::Database(error) => unavailable(error),
         PushError::Online(error) => {
             tracing::error!("{error}");
@@ -191,14 +205,9 @@ pub(super) fn told(error: &PushError) -> ApiError {
         }
         PushError::Unknown(_) => {
             tracing::error!("{error}");
-            let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
             let message = "the connection broke while the rows were being appended: they may be there or not, so look before they are pushed again";
             ApiError::new(status, "unknown_outcome", message)
         }
-        // What is asked for cannot be done as things are defined.
-        _ => ApiError {
-            code: "push_refused",
-            ..invalid(message)
-        },
     }
 }

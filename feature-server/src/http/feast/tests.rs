@@ -3,6 +3,7 @@
 mod materializing; // runs that are asked for
 mod mistakes; // what is refused, and how
 mod outages; // Redis or Postgres away
+mod pushing; // rows and values that are sent
 mod reading; // what is answered
 
 use std::sync::Arc;
@@ -52,10 +53,12 @@ name = "arrivals"
 table = "arrivals"
 event_timestamp = "event"
 created_timestamp = "created"
+push_to = "arrivals"
 [[source]]
 name = "planes"
 table = "planes"
 event_timestamp = "event"
+push_to = "planes"
 
 [[feature_view]]
 name = "airport_ops"

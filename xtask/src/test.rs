@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Instead of the tests: build and run docker-compose.yml, and try it (needs a Docker engine with Compose)
     #[arg(long, conflicts_with_all = ["auc_all", "cases", "cargo_args"])]
     compose: bool,
+    /// Instead of the tests: drive the feature server with Feast's own SDK, in a virtual environment
+    #[arg(long, conflicts_with_all = ["auc_all", "cases", "compose"])]
+    clients: bool,
     /// Passed on to `cargo test`, which tests the whole workspace unless these name a package
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<String>,
@@ -43,6 +46,8 @@ struct Environment {
     python: PathBuf,
     flights: PathBuf,
     locale: PathBuf,
+    /// The Python that has Feast's SDK, if that is wanted.
+    feast: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -51,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     say::title("Larder's tests, on a Postgres and a Redis of their own. The first build takes minutes.");
     let mut instance = Instance::open("test")?;
-    let environment = set_up(&mut instance)?;
+    let environment = set_up(&mut instance, args)?;
     let command = cargo_test(args, &environment);
     say::step(&format!("Running {}", instance::described(&command)));
     let finished = instance.run("cargo-test", command, Output::Terminal)?;
@@ -67,13 +72,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn set_up(instance: &mut Instance) -> Result<Environment> {
+fn set_up(instance: &mut Instance, args: &Args) -> Result<Environment> {
     let lock = SetupLock::take()?;
     machine::provide(&[Need::Postgres, Need::Redis, Need::Pip, Need::Locales])?;
     let onnxruntime = python::onnxruntime(instance)?;
     let python = python::packages(instance)?;
     let flights = python::flights(instance)?;
     let locale = build_locale(instance)?;
+    let feast = args.clients.then(|| python::feast(instance)).transpose()?;
     drop(lock);
     say::step("Starting a private Postgres and Redis");
     let postgres = Postgres::start(instance, Durability::None)?;
@@ -87,12 +93,15 @@ fn set_up(instance: &mut Instance) -> Result<Environment> {
         python,
         flights,
         locale,
+        feast,
     })
 }
 
 fn cargo_test(args: &Args, environment: &Environment) -> Command {
     let mut command = cargo::command("test");
-    if !args
+    if environment.feast.is_some() {
+        command.args(["--package", "end-to-end", "--test", "clients"]);
+    } else if !args
         .cargo_args
         .iter()
         .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
@@ -109,6 +118,9 @@ fn cargo_test(args: &Args, environment: &Environment) -> Command {
         .env("LARDER_TEST_PYTHONPATH", &environment.python)
         .env("LARDER_TEST_FLIGHTS", &environment.flights)
         .env("LARDER_ONNXRUNTIME", &environment.onnxruntime);
+    if let Some(python) = &environment.feast {
+        command.env("LARDER_TEST_FEAST_PYTHON", python);
+    }
     if args.auc_all {
         command.env("LARDER_TEST_AUC", "all");
     }

@@ -49,4 +49,14 @@ impl Document {
         );
         text.clone()
     }
+
+    /// The requests it shows, `sh` blocks with `curl`, each with the `json` block after it.
+    pub fn exchanges(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.blocks.windows(2).filter_map(|two| match two {
+            [(sh, request), (json, answer)] if sh == "sh" && request.contains("curl") && json == "json" => {
+                Some((request.as_str(), answer.as_str()))
+            }
+            _ => None,
+        })
+    }
 }

@@ -1,11 +1,16 @@
 //! What the pages under docs/ show is run, and their links lead somewhere. (docs/definitions.md: feature-defs.)
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use end_to_end::documents::Document;
 use end_to_end::env::root;
 use end_to_end::shell::Shell;
+use feature_defs::definitions;
+use feature_server::{App, ServeOptions, Settings, Time};
+use serde_json::Value as Json;
 use sqlx::AssertSqlSafe;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn one_fact_is_followed_as_the_concepts_say() {
@@ -87,6 +92,53 @@ async fn rows_are_pushed_as_the_operations_say() {
         shell.sh(&page.block("sh", "payments.ndjson")),
         page.block("text", "rows appended")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_answered_as_the_page_about_http_shows() {
+    let page = Document::read("docs/http.md");
+    let shell = Shell::new().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(page.block("sql", "CREATE TABLE")))
+        .execute(&shell.database.pool)
+        .await
+        .unwrap();
+    shell.write("features/taxi.toml", &page.block("toml", "format = 1"));
+    shell.sh("feature-server migrate");
+    let settings = Settings {
+        database: shell.database.url.parse().unwrap(),
+        source_database: None,
+        named_databases: BTreeMap::new(),
+        redis: shell.redis.url().parse().unwrap(),
+    };
+    let definitions = definitions::load(&shell.dir.path().join("features")).unwrap_or_else(|error| panic!("{error}"));
+    let app = App::open(&settings, definitions, Time::SourceDatabase).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stop = CancellationToken::new();
+    let server = tokio::spawn({
+        let stop = stop.clone();
+        async move { app.serve(listener, None, stop, ServeOptions::default()).await }
+    });
+    let mut asked = 0;
+    for (curl, shown) in page.exchanges() {
+        let (_, path) = curl.split_once("localhost:8090").unwrap();
+        let (path, body) = path.split_once(" -d '").unwrap();
+        let (body, _) = body.rsplit_once('\'').unwrap();
+        let url = format!("http://{address}{}", path.trim_end_matches('\''));
+        let request = reqwest::Client::new().post(url).body(body.to_owned());
+        let mut answer: Json = request.send().await.unwrap().json().await.unwrap();
+        let mut shown: Json = serde_json::from_str(shown).unwrap();
+        for body in [&mut answer, &mut shown] {
+            if let Some(id) = body.get_mut("request_id") {
+                *id = Json::Null;
+            }
+        }
+        assert_eq!(answer, shown, "{curl}");
+        asked += 1;
+    }
+    assert_eq!(asked, 7);
+    stop.cancel();
+    server.await.unwrap().unwrap();
 }
 
 #[test]

@@ -92,15 +92,27 @@ async fn an_older_value_never_overwrites_a_newer_one() {
         (
             "as-of breaks the tie of both, newer",
             BY_EVENT,
-            Times { as_of: 5, ..by_created(Some(2)) },
-            Times { as_of: 6, ..by_created(Some(2)) },
+            Times {
+                as_of: 5,
+                ..by_created(Some(2))
+            },
+            Times {
+                as_of: 6,
+                ..by_created(Some(2))
+            },
             NEW,
         ),
         (
             "as-of breaks the tie of both, older",
             BY_EVENT,
-            Times { as_of: 5, ..by_created(Some(2)) },
-            Times { as_of: 4, ..by_created(Some(2)) },
+            Times {
+                as_of: 5,
+                ..by_created(Some(2))
+            },
+            Times {
+                as_of: 4,
+                ..by_created(Some(2))
+            },
             OLD,
         ),
         (

@@ -253,22 +253,24 @@ async fn refuse_busy(app: &App, views: &[ViewName]) -> Result<(), Refused> {
     }
 }
 
-/// Does the tasks, one after the other, and lets this server's own reads know at once.
+/// Does the tasks, one after the other, whatever becomes of the others, and lets this server's own reads know at once. The
+/// first failure is told.
 async fn run(app: &App, tasks: Vec<Task>) -> Result<(), Refused> {
+    let mut outcome = Ok(());
     for task in tasks {
         if let Err(error) = make_online(app, &task).await {
             let view = task.view.name.clone();
             tracing::error!(%view, "asked for over HTTP: {error}");
-            return Err(match error {
+            outcome = outcome.and(Err(match error {
                 RunError::Busy { .. } => Refused::Busy(vec![view]),
                 error => Refused::Run(view, error),
-            });
+            }));
         }
     }
     if let Err(error) = app.reader().refresh().await {
         tracing::debug!(%error, "markers can't be read");
     }
-    Ok(())
+    outcome
 }
 
 async fn make_online(app: &App, task: &Task) -> Result<(), RunError> {
@@ -280,8 +282,16 @@ async fn make_online(app: &App, task: &Task) -> Result<(), RunError> {
     let kind = match app.materialize(view, &request, &Progress::hidden()).await {
         Ok(summary) => Some(summary.kind),
         Err(error @ (RunError::Earlier { .. } | RunError::SameMoment { .. })) => {
-            tracing::info!(view, "nothing to do: {error}");
-            None
+            let finished = app.store().view(&task.view.name).await?.map(|record| record.as_of);
+            if finished >= task.as_of {
+                tracing::info!(view, "nothing to do: {error}");
+                None
+            } else {
+                // What is online as of later is no finished run's, but a backfill's, say: it vouches for nothing.
+                let request = RunRequest::new(task.mode);
+                let summary = app.materialize(view, &request, &Progress::hidden()).await?;
+                Some(summary.kind)
+            }
         }
         Err(error) => return Err(error),
     };

@@ -30,6 +30,9 @@ pub(super) struct Body {
     df: Columns,
     #[serde(default)]
     to: To,
+    /// Whether rows that are right are taken where others are wrong: ours, not Feast's.
+    #[serde(default)]
+    partial: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,9 +82,9 @@ pub(super) async fn push(
 async fn pushed(app: &App, body: &Body) -> Result<Answer, Refused> {
     let name = body.push_source_name.as_str();
     let target = target(app.definitions(), name)?;
-    let options = PushOptions::default();
+    let options = PushOptions { partial: body.partial };
     let pushed = match body.to {
-        To::Online => online(app, name, &target, &body.df).await?,
+        To::Online => online(app, &target, body).await?,
         To::Offline => app.append(name, &target.rows(&body.df)?, options).await?,
         To::OnlineAndOffline => app.push(name, &target.rows(&body.df)?, options).await?,
     };
@@ -123,7 +126,7 @@ fn target<'a>(definitions: &'a Definitions, name: &str) -> Result<Target<'a>, Re
 }
 
 /// Writes the rows to the views that can be written to directly.
-async fn online(app: &App, name: &str, target: &Target<'_>, df: &Columns) -> Result<Pushed, Refused> {
+async fn online(app: &App, target: &Target<'_>, body: &Body) -> Result<Pushed, Refused> {
     let written: Vec<&View> = target
         .views
         .iter()
@@ -131,11 +134,11 @@ async fn online(app: &App, name: &str, target: &Target<'_>, df: &Columns) -> Res
         .filter(|view| !view.is_recomputed_whole())
         .collect();
     if written.is_empty() {
-        return Err(Refused::NothingOnline(name.to_owned()));
+        return Err(Refused::NothingOnline(body.push_source_name.clone()));
     }
     let mut frames = Vec::with_capacity(written.len());
     for view in &written {
-        frames.push(frame::rows_of_view(view, df).map_err(Refused::Frame)?);
+        frames.push(frame::rows_of_view(view, &body.df).map_err(Refused::Frame)?);
     }
     let mut all = Pushed {
         appended: 0,
@@ -146,11 +149,10 @@ async fn online(app: &App, name: &str, target: &Target<'_>, df: &Columns) -> Res
     };
     for (view, rows) in written.iter().zip(&frames) {
         let pushed = app
-            .write_online(view.name.as_str(), rows, PushOptions::default())
+            .write_online(view.name.as_str(), rows, PushOptions { partial: body.partial })
             .await?;
         all.views.extend(pushed.views);
-        all.future = pushed.future;
-        all.not_online = all.not_online.or(pushed.not_online);
+        all.errors = pushed.errors;
     }
     Ok(all)
 }

@@ -45,14 +45,7 @@ pub(super) async fn write(State(api): State<Api>, JsonBody(body): JsonBody<Body>
     } else {
         frame::rows_of_view(view, &body.df).map_err(Refused::Frame)?
     };
-    let written = api.app.write_online(&name, &rows, PushOptions::default()).await?;
-    if !written.future.is_empty() {
-        tracing::info!(
-            view = name,
-            rows = written.future.len(),
-            "rows of the future were not written"
-        );
-    }
+    api.app.write_online(&name, &rows, PushOptions::default()).await?;
     Ok(JsonAnswer(()))
 }
 

@@ -127,7 +127,13 @@ async fn a_push_that_writes_late_does_not_undo_a_complete_run() {
         }
         way.clear();
         let late = pushing.await.unwrap();
-        assert_eq!(counts(&late), [("ops", 0, 1), ("newest", 0, 1)], "{source}");
+        // Where a row's times decide, what is as of before the run is written once more, as of later.
+        let newest = if source == PLAIN {
+            ("newest", 1, 0)
+        } else {
+            ("newest", 0, 1)
+        };
+        assert_eq!(counts(&late), [("ops", 0, 1), newest], "{source}");
         assert_eq!(
             ground.values("ops", "UA", "11:01").await.as_deref(),
             Some("1 1 7"),

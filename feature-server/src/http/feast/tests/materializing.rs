@@ -65,6 +65,25 @@ async fn what_is_new_up_to_the_end_is_online_afterwards() {
 }
 
 #[tokio::test]
+async fn what_a_range_left_online_vouches_for_nothing() {
+    let server = Server::empty().await;
+    let history =
+        json!({"start_ts": "2013-01-01T00:00:00", "end_ts": "2013-11-01T00:00:00", "feature_views": ["plane"]});
+    // The second time, the rows of the range are read again as of now.
+    for _ in 0..2 {
+        let (status, answer) = server.materialize("/materialize", history.clone()).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    assert_eq!(server.as_of("plane").await, "2013-11-01T00:00:00Z");
+    server.ground.clock.set(at("12:05"));
+    let body = json!({"end_ts": "2013-11-05T11:59:00", "feature_views": ["plane"]});
+    let (status, answer) = server.materialize("/materialize-incremental", body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(server.as_of("plane").await, "2013-11-05T12:05:00Z");
+    assert_eq!(server.seats("N1").await, 9_007_199_254_740_993_i64);
+}
+
+#[tokio::test]
 async fn a_view_that_never_ran_is_computed_whole_and_no_names_are_all_views() {
     let server = Server::empty().await;
     for (path, body) in [

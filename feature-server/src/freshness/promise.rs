@@ -157,6 +157,14 @@ fn unread(seen: &Seen<'_>) -> Broken {
         let why = "a run is under way that has got no further than its beginning: its source may be locked".to_owned();
         return broken(Cause::Slow, why);
     }
+    let is_behind = |watermark: Timestamp| as_of.micros_since(watermark) > fresh_for.as_micros();
+    if freshness.watermark.is_some_and(is_behind) {
+        let why = format!(
+            "the last run is as of {as_of}, and read a replica that had replayed up to {}",
+            or_never(freshness.watermark)
+        );
+        return broken(Cause::ReplicaBehind, why);
+    }
     let Some(every) = view.schedule else {
         let why = format!("it has no schedule, and the last run is as of {as_of}");
         return broken(Cause::NotScheduled, why);
@@ -166,14 +174,6 @@ fn unread(seen: &Seen<'_>) -> Broken {
     if took > fresh_for || every > fresh_for {
         let why = format!("the last run took {took}, and its schedule is every {every}");
         return broken(Cause::Slow, why);
-    }
-    let is_behind = |watermark: Timestamp| as_of.micros_since(watermark) > fresh_for.as_micros();
-    if freshness.watermark.is_some_and(is_behind) {
-        let why = format!(
-            "the last run is as of {as_of}, and read a replica that had replayed up to {}",
-            or_never(freshness.watermark)
-        );
-        return broken(Cause::ReplicaBehind, why);
     }
     let why =
         format!("it is to run every {every}, and its last run is as of {as_of}: is `feature-server serve` running?");

@@ -170,7 +170,8 @@ impl Given<'_> {
         }
         let header = Header {
             event,
-            created: Some(created.unwrap_or(self.now)),
+            // A clock that is ahead must not make a value that nothing corrects.
+            created: Some(created.map_or(self.now, |created| created.min(self.now))),
             as_of: self.now,
         };
         let mut blob = Vec::with_capacity(64);

@@ -207,7 +207,8 @@ pub(super) fn told(error: &PushError) -> ApiError {
         }
         PushError::Unknown(_) => {
             tracing::error!("{error}");
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            // Not a 5xx, which Feast's SDK answers by sending the rows again.
+            let status = StatusCode::CONFLICT;
             let message = "the connection broke while the rows were being appended: they may be there or not, so look before they are pushed again";
             ApiError::new(status, "unknown_outcome", message)
         }

@@ -28,6 +28,9 @@ async fn a_value_is_online_as_it_was_given_and_nothing_is_appended() {
     let older = json!({"carrier": "UA", "delay": 5, "event_timestamp": "2013-11-05T11:29:00"});
     let written = write(&ground, "12:01", &[older]).await.unwrap();
     assert_eq!(counts(&written), [("newest", 0, 1)]);
+    let ahead = json!({"carrier": "UA", "delay": 5, "event_timestamp": "2013-11-05T11:30:00", "created": "2999-01-01T00:00:00"});
+    write(&ground, "12:00", &[ahead]).await.unwrap();
+    assert_eq!(ground.values("newest", "UA", "12:00").await.as_deref(), Some("5"));
     let corrected = json!({"carrier": "UA", "delay": 6, "event_timestamp": "2013-11-05T11:30:00", "created": "2013-11-05T12:01:00"});
     write(&ground, "12:02", &[corrected]).await.unwrap();
     assert_eq!(ground.values("newest", "UA", "12:02").await.as_deref(), Some("6"));

@@ -14,7 +14,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// default it takes over two hours.
 const KEEPALIVES: &str = "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6";
 
-/// How long a connection is taken to work after it last did.
+/// How long a pooled connection is taken to work after it last did: asking takes as long as a small question.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// A lookup of a few entities by their indexes: planning it takes longer than doing it, compiling it longer still.
 const LOOKUPS: &str =
@@ -146,27 +146,12 @@ impl DatabaseUrl {
 
     /// A pool that connects when it is first used.
     pub fn pool(&self, connections: u32) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(self.0.clone())
+        pool_options(connections).connect_lazy_with(self.0.clone())
     }
 
-    /// A pool for short statements that somebody waits for, the same ones again and again. A connection that has just been
-    /// used is not asked first whether it still works.
+    /// A pool for short statements that somebody waits for, the same ones again and again.
     pub(crate) fn pool_of_lookups(&self, connections: u32) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, about| {
-                Box::pin(async move {
-                    if about.idle_for > TRUSTED_FOR {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
+        pool_options(connections)
             .after_connect(|connection, _| {
                 Box::pin(async move { sqlx::raw_sql(LOOKUPS).execute(connection).await.map(|_| ()) })
             })
@@ -213,6 +198,21 @@ impl DatabaseUrl {
             reason,
         }
     }
+}
+
+fn pool_options(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
 }
 
 #[cfg(test)]

@@ -210,27 +210,18 @@ impl App {
             }
         };
         pushed.future = future(&in_table.rows, now);
-        // Asked again, after the moment was read: whoever applies other definitions from here on runs them as of a later one,
-        // and that run's values replace what is written now.
-        let may_write = join_all(plan.views.iter().map(|planned| self.may_write(&planned.view))).await;
-        let views = plan
-            .views
-            .iter()
-            .zip(ready)
-            .zip(may_write)
-            .map(async |((plan, ready), may_write)| {
-                let recompute = Recompute {
-                    app: self,
-                    database,
-                    plan,
-                    appended: &in_table.appended,
-                };
-                match (ready, may_write) {
-                    (Ok(marker), Ok(())) => recompute.run(now, marker).await,
-                    (Err(problem), _) => Err(problem.to_string()),
-                    (_, Err(refusal)) => Err(refusal.to_string()),
-                }
-            });
+        let views = plan.views.iter().zip(ready).map(async |(plan, ready)| {
+            let recompute = Recompute {
+                app: self,
+                database,
+                plan,
+                appended: &in_table.appended,
+            };
+            match ready {
+                Ok(marker) => recompute.run(now, marker).await,
+                Err(problem) => Err(problem.to_string()),
+            }
+        });
         let mut problems = Vec::new();
         for (done, planned) in join_all(views).await.into_iter().zip(&plan.views) {
             match done {

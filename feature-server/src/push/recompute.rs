@@ -12,6 +12,7 @@ use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::serving::Marker;
 use feature_defs::time::Timestamp;
 use futures_util::TryStreamExt;
+use futures_util::future::join;
 use online_store::{Guard, OnlineWriter};
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
@@ -109,12 +110,15 @@ impl Recompute<'_> {
             return Ok(pushed);
         };
         let mut answers = query.fetch(self.database.pool());
+        // Asked again, after the moment was read: whoever applies other definitions from here on runs them as of a later one,
+        // and that run's values replace what is written now.
+        let (mut next, may_write) = join(answers.try_next(), self.app.may_write(view)).await;
+        may_write.map_err(|refusal| refusal.to_string())?;
         let writer = self.app.writer();
         let mut batch = Vec::new();
         let mut count = 0;
         loop {
-            let answer = answers.try_next().await;
-            let answer = answer.map_err(|error| self.database.url().error(&error).to_string())?;
+            let answer = next.map_err(|error| self.database.url().error(&error).to_string())?;
             if let Some(row) = &answer {
                 count += 1;
                 let value = encode_row(view, moment, Fields::of(row)).map_err(|error| error.to_string())?;
@@ -137,6 +141,7 @@ impl Recompute<'_> {
             if answer.is_none() {
                 return Ok(pushed);
             }
+            next = answers.try_next().await;
         }
     }
 

@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::Request;
 use service::telemetry;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::{Broken, Cause, Promise, ViewStatus, tell_promises};
+use crate::http::router;
+use crate::live::Live;
 use crate::materialize::{Mode, RunRequest};
+use crate::runs::Runs;
 use crate::testing::{Ground, at};
 use crate::{Progress, RunError};
 
@@ -201,4 +208,25 @@ async fn metrics_tell_the_cause_and_no_other() {
     );
     let promise: Promise = ground.spending("12:20").await.promise.unwrap();
     assert_eq!(promise.in_short(), "BROKEN (10m): not_running");
+}
+
+#[tokio::test]
+async fn a_view_over_http_says_the_same() {
+    let ground = ground(r#"schedule = "1m""#).await;
+    let live = Live::new(Arc::clone(&ground.app));
+    let runs = Arc::new(Runs::new(1, CancellationToken::new()));
+    let router = router(&live, &Arc::default(), &runs);
+    for (time, cause) in [
+        ("12:05", serde_json::Value::Null),
+        ("12:06", "source_silent".into()),
+        ("12:20", "not_running".into()),
+    ] {
+        ground.clock.set(at(time));
+        let request = Request::get("/v1/views/spending").body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let view: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(view["fresh_for"], "10m", "{view}");
+        assert_eq!(view["promise"]["broken"]["cause"], cause, "{view}");
+    }
 }

@@ -7,6 +7,8 @@
 mod complete;
 mod looks;
 
+use uuid::Uuid;
+
 use crate::model::value;
 use crate::outcome::{Answer, Outcome, Ran};
 use crate::views::{Kind, View};
@@ -31,7 +33,7 @@ pub(crate) struct Expected {
     /// The interrupted runs that may go on.
     open: Vec<Look>,
     /// The run that several processes share, and which of them have done their parts.
-    shared: Option<((Time, Mode, u32), Vec<u32>)>,
+    shared: Option<((Uuid, Mode, u32), Vec<u32>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,7 +95,7 @@ impl Expected {
             }
             (Action::Resume | Action::Part { .. }, Outcome::Done(ran)) => self.resumed(tick, now, *ran)?,
             (Action::Part { mode, index, of }, Outcome::Part(ran)) => {
-                self.share((ran.as_of, mode, of), index)?;
+                self.share((ran.run, mode, of), index)?;
                 self.did_part(mode, Look::back(tick, ran.as_of).by(*ran), now)?;
             }
             (Action::Resume, Outcome::Same) => self.same(Mode::Incremental, now)?,
@@ -150,7 +152,7 @@ impl Expected {
     }
 
     /// One of several processes has done its part, and says that others have not.
-    fn share(&mut self, run: (Time, Mode, u32), index: u32) -> Result<(), String> {
+    fn share(&mut self, run: (Uuid, Mode, u32), index: u32) -> Result<(), String> {
         let begun = self
             .shared
             .take()

@@ -1,11 +1,15 @@
 //! What the product can answer: how an action ended, and what a reader finds.
 
+use uuid::Uuid;
+
 use crate::model::Cell;
 use crate::world::Time;
 
 /// What a run said it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ran {
+    /// Its id: of one moment there may be several.
+    pub(crate) run: Uuid,
     pub(crate) as_of: Time,
     pub(crate) full: bool,
     pub(crate) forced: bool,

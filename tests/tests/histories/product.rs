@@ -312,6 +312,7 @@ fn outcome(ended: Result<RunSummary, RunError>) -> Result<Outcome> {
     match ended {
         Ok(summary) => {
             let ran = Ran {
+                run: summary.run,
                 as_of: summary.as_of.as_micros(),
                 full: summary.kind != Kind::Incremental,
                 forced: summary.forced_full.is_some(),

@@ -78,6 +78,7 @@ fn run(mode: Mode) -> Action {
 fn ran(case: &Case, tick: usize, mode: Mode, forced: bool) -> Outcome {
     let full = forced || mode != Mode::Incremental;
     Outcome::Done(Ran {
+        run: uuid::Uuid::nil(),
         as_of: case.ticks[tick],
         full,
         forced,

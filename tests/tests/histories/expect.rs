@@ -276,7 +276,8 @@ impl Expected {
     /// A run that would have written everything was refused, since one as of the same moment has left something.
     fn same(&self, mode: Mode, as_of: Time) -> Result<(), String> {
         let whole = mode != Mode::Incremental && self.view.is_recomputed_whole();
-        if self.latest() != Some(as_of) {
+        // One that was interrupted may have left nothing, not even that it began.
+        if self.latest() != Some(as_of) && self.finished != Some(as_of) {
             return Err("it was refused as of the moment of the last run, and is not".to_owned());
         }
         if !whole && complete(mode, false, self.online.forced) == Complete::No {
@@ -291,9 +292,15 @@ impl Expected {
         let ways = std::mem::take(&mut self.online.ways);
         let as_of = looks[0].as_of;
         let complete = if looks[0].full { complete } else { Complete::No };
+        // Where Redis has lost the marker of a run, another as of the same moment is not refused, and cannot tell what that
+        // one wrote from what it finds itself.
+        let is_again = self.online.forced == Forced::Yes && self.latest() == Some(as_of);
         let mut next: Vec<Way> = Vec::new();
         if self.view.is_recomputed_whole() {
-            let later = |way: &&Way| way.last().is_some_and(|last| last.as_of > as_of);
+            let later = |way: &&Way| {
+                way.last()
+                    .is_some_and(|last| last.as_of > as_of || is_again && last.as_of == as_of)
+            };
             next.extend(ways.iter().filter(later).cloned());
             // However it came here, what this run looked at is what counts. Of what it need not have looked at, the
             // earliest beginning leaves the most open.
@@ -305,7 +312,7 @@ impl Expected {
             );
         } else {
             for (way, look) in ways.iter().flat_map(|way| looks.iter().map(move |look| (way, *look))) {
-                if complete != Complete::Yes {
+                if complete != Complete::Yes || is_again {
                     next.push(self.extended(way, look));
                 }
                 if complete != Complete::No {

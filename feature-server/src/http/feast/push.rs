@@ -152,7 +152,7 @@ async fn online(app: &App, target: &Target<'_>, body: &Body) -> Result<Pushed, R
             .write_online(view.name.as_str(), rows, PushOptions { partial: body.partial })
             .await?;
         all.views.extend(pushed.views);
-        all.errors = pushed.errors;
+        all.errors.extend(pushed.errors);
     }
     Ok(all)
 }

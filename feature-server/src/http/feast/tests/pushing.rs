@@ -271,6 +271,34 @@ async fn mistakes_are_told_and_nothing_is_written() {
 }
 
 #[tokio::test]
+async fn a_partial_push_takes_the_rows_that_are_right() {
+    let mut server = Server::new().await;
+    let before = server.rows_in("planes").await;
+    let mut df = plane("N7", "2013-11-05T11:30:00", &json!(5));
+    // The table has no such column.
+    df.as_object_mut().unwrap().remove("created");
+    for column in df.as_object_mut().unwrap().values_mut() {
+        let values = column.as_array_mut().unwrap();
+        values.push(values[0].clone());
+    }
+    df["tail"][1] = Json::Null;
+    for (to, appended) in [("online", 0), ("online_and_offline", 1)] {
+        let mut body = json!({"push_source_name": "planes", "df": df, "to": to});
+        assert_eq!(server.post("/push", body.to_string()).await.0, 422, "{to}");
+        body["partial"] = true.into();
+        let (status, answer) = server.post("/push", body.to_string()).await;
+        assert_eq!((status, &answer["appended"]), (200, &json!(appended)), "{to}: {answer}");
+        assert_eq!(
+            (answer["errors"].as_array().unwrap().len(), &answer["errors"][0]["row"]),
+            (1, &json!(1)),
+            "{answer}"
+        );
+        assert_eq!(server.plane("N7").await[0], 5, "{to}");
+    }
+    assert_eq!(server.rows_in("planes").await, before + 1);
+}
+
+#[tokio::test]
 async fn a_push_goes_on_when_whoever_sent_it_is_gone() {
     let mut server = Server::new().await;
     server.ground.sql("BEGIN; LOCK planes IN SHARE MODE").await;

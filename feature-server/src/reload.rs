@@ -46,7 +46,7 @@ impl DefinitionFiles {
     /// The process cannot listen to signals.
     pub fn watch(dir: &Path) -> io::Result<Self> {
         Ok(Self {
-            changes: Changes::of(dir)?,
+            changes: Changes::of(&[dir])?,
             dir: dir.to_owned(),
         })
     }

@@ -1,8 +1,9 @@
 //! The predictor as a whole: what `serve`, the other commands and tests are made of.
 
+use std::collections::BTreeSet;
 use std::num::NonZero;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -12,12 +13,13 @@ use feature_defs::time::Clock;
 use online_store::{OnlineStore, RedisUrl, StoreError};
 use service::health::{Check, Readiness};
 use service::http::Limits;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::meters;
 use crate::model::runtime::Runtime;
-use crate::model::{Loader, ModelName, Models, Refused, State};
+use crate::model::{Loader, ModelName, Models, Refused};
+use crate::predict::SHADOWS_AT_ONCE;
 use crate::predict::redis_cache::RedisCache;
 use crate::serving::Serving;
 
@@ -27,6 +29,8 @@ const PING_WITHIN: Duration = Duration::from_millis(500);
 /// What a predictor needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The feature definitions.
+    pub features: PathBuf,
     /// The model repository.
     pub models: PathBuf,
     /// ONNX Runtime's library.
@@ -39,6 +43,8 @@ pub struct Settings {
     pub sessions: NonZero<usize>,
     /// How many instances one request may have.
     pub max_instances: NonZero<usize>,
+    /// Whether callers may load, unload and promote models.
+    pub model_control: bool,
     /// What the HTTP server accepts.
     pub limits: Limits,
 }
@@ -64,14 +70,19 @@ impl Settings {
 pub struct App {
     serving: ArcSwap<Serving>,
     loader: Loader,
+    features: PathBuf,
     project: ProjectName,
-    /// Held while what will be served next is made.
-    reloading: Mutex<()>,
+    /// Held while what will be served next is made. The models that were told not to serve.
+    reloading: Mutex<BTreeSet<ModelName>>,
+    /// Places for what shadows predict.
+    shadows: Arc<Semaphore>,
+    this: Weak<Self>,
     /// Why the last reload was refused, if it was.
     problem: ArcSwapOption<String>,
     store: OnlineStore,
     clock: Arc<dyn Clock>,
     max_instances: usize,
+    model_control: bool,
     limits: Limits,
 }
 
@@ -125,7 +136,7 @@ impl App {
         let loader = Loader {
             dir: settings.models.clone(),
             runtime: Runtime::load(&settings.onnxruntime).map_err(LoadError::Failed)?,
-            sessions: settings.sessions.get(),
+            sessions: settings.sessions,
             redis: Arc::new(RedisCache::open(&settings.cache_redis)?),
         };
         let models = Models::load(&loader, definitions, only)?;
@@ -138,15 +149,19 @@ impl App {
         }
         let store = OnlineStore::open(&settings.redis, definitions.project.clone())?;
         meters::refused(&models, None);
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            shadows: Arc::new(Semaphore::new(SHADOWS_AT_ONCE)),
             serving: ArcSwap::from_pointee(Serving::new(models, &store)),
             loader,
+            features: settings.features.clone(),
             project: definitions.project.clone(),
-            reloading: Mutex::new(()),
+            reloading: Mutex::default(),
             problem: ArcSwapOption::empty(),
             store,
             clock,
             max_instances: settings.max_instances.get(),
+            model_control: settings.model_control,
             limits: settings.limits,
         }))
     }
@@ -190,16 +205,22 @@ impl App {
         ];
         let models = self.models();
         let model = |name: &str, outcome| Check::optional(format!("model {name}"), outcome);
-        let serving = models.iter().filter(|(.., state)| matches!(state, State::Serving(_)));
-        checks.extend(serving.map(|(name, ..)| model(name.as_str(), Ok(()))));
+        let well = models.iter().filter(|(_, entry)| entry.problems.is_empty());
+        checks.extend(well.map(|(name, _)| model(name.as_str(), Ok(()))));
         checks.extend(models.refused().map(|refused| {
-            let kept = refused
-                .kept
-                .map(|version| format!("; version {version} serves on as it was loaded before"));
+            let kept = refused.kept.map(|kept| format!("; {kept}"));
             let problem = format!("{}{}", refused.reasons.join("; "), kept.unwrap_or_default());
             model(&refused.name, Err(problem))
         }));
         Readiness::of(checks)
+    }
+
+    /// Whether every model serves that is not unloaded.
+    pub(crate) fn is_all_ready(&self) -> bool {
+        let models = self.models();
+        models
+            .iter()
+            .all(|(_, entry)| entry.served.is_some() || entry.is_unloaded)
     }
 
     /// What is served now. A request takes it once.
@@ -213,8 +234,17 @@ impl App {
         self.serving.swap(Arc::new(next))
     }
 
-    pub(crate) fn reloading(&self) -> &Mutex<()> {
+    pub(crate) fn reloading(&self) -> &Mutex<BTreeSet<ModelName>> {
         &self.reloading
+    }
+
+    pub(crate) fn shadows(&self) -> &Arc<Semaphore> {
+        &self.shadows
+    }
+
+    /// This app, for what goes on when the caller has its answer.
+    pub(crate) fn arc(&self) -> Arc<Self> {
+        self.this.upgrade().expect("whoever calls this holds it")
     }
 
     pub(crate) fn set_problem(&self, problem: Option<String>) {
@@ -223,6 +253,10 @@ impl App {
 
     pub(crate) fn loader(&self) -> &Loader {
         &self.loader
+    }
+
+    pub(crate) fn features(&self) -> &Path {
+        &self.features
     }
 
     pub(crate) fn project(&self) -> &ProjectName {
@@ -239,6 +273,10 @@ impl App {
 
     pub(crate) fn max_instances(&self) -> usize {
         self.max_instances
+    }
+
+    pub(crate) fn is_controlled(&self) -> bool {
+        self.model_control
     }
 
     pub(crate) fn limits(&self) -> Limits {

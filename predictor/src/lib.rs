@@ -2,7 +2,9 @@
 
 mod app;
 pub mod cli;
+mod control;
 mod http;
+pub mod infer;
 mod meters;
 pub mod model;
 pub mod predict;
@@ -10,6 +12,7 @@ mod reload;
 mod serving;
 
 pub use app::{App, LoadError, Settings};
+pub use control::ControlError;
 pub use model::ModelName;
-pub use predict::{Asked, Explain, PredictError};
+pub use predict::{Asked, Explain, Freshness, PredictError};
 pub use reload::ReloadError;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use feature_defs::definitions::Service;
 use feature_defs::serving::{Status, StoredRow};
 use feature_defs::time::Timestamp;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
+use moka::notification::RemovalCause;
 
-use crate::model::{ModelName, Models};
+use crate::model::{ModelName, Models, Version};
 use crate::predict::answer::{CacheState, Degraded};
 use crate::predict::stages::Stages;
 
@@ -53,7 +54,7 @@ impl Fault {
     }
 }
 
-/// The handles of one model.
+/// The handles of one version of a model.
 pub struct Meters {
     total: Histogram,
     feature_read: Histogram,
@@ -65,6 +66,74 @@ pub struct Meters {
     degraded: [Counter; 4],
     errors: [Counter; 3],
     views: Vec<ViewMeters>,
+    batches: Histogram,
+    cached: CacheMeters,
+    shadows: [Counter; 4],
+}
+
+/// What is measured of one version's predictions in memory. Cheap to clone.
+#[derive(Clone)]
+pub struct CacheMeters {
+    bytes: Gauge,
+    entries: Gauge,
+    evicted: [Counter; 2],
+    age: Histogram,
+}
+
+impl std::fmt::Debug for CacheMeters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CacheMeters")
+    }
+}
+
+impl CacheMeters {
+    /// So much is kept.
+    pub fn holds(&self, bytes: u64, entries: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
+        let [bytes, entries] = [bytes as f64, entries as f64];
+        self.bytes.set(bytes);
+        self.entries.set(entries);
+    }
+
+    /// One had to go.
+    pub fn evicted(&self, cause: RemovalCause) {
+        match cause {
+            RemovalCause::Size => self.evicted[0].increment(1),
+            RemovalCause::Expired => self.evicted[1].increment(1),
+            RemovalCause::Explicit | RemovalCause::Replaced => {}
+        }
+    }
+
+    /// One answered that is so old.
+    pub fn served(&self, age: Duration) {
+        self.age.record(age);
+    }
+}
+
+/// What came of a row that the shadow was to predict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shadowed {
+    /// The same as was served.
+    Same,
+    /// Something else.
+    Differs,
+    /// The shadow failed on it, or was too late.
+    Failed,
+    /// The shadow had too much to do already.
+    Dropped,
+}
+
+impl Shadowed {
+    const ALL: [Self; 4] = [Self::Same, Self::Differs, Self::Failed, Self::Dropped];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Differs => "differs",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
 }
 
 struct ViewMeters {
@@ -79,10 +148,18 @@ impl std::fmt::Debug for Meters {
 }
 
 impl Meters {
-    /// The handles of model `name`, which reads `service`.
-    pub fn new(name: &ModelName, service: &Service) -> Self {
-        let model = name.to_string();
-        let timer = |metric: &'static str| histogram!(metric, "model" => model.clone());
+    /// The handles of a version of model `name`, which reads `service` if it has one.
+    pub fn new(name: &ModelName, version: &Version, service: Option<&Service>) -> Self {
+        let labels = [
+            Label::new("model", name.to_string()),
+            Label::new("version", version.to_string()),
+        ];
+        let with = |name: &'static str, value: &'static str| {
+            let mut labels = labels.to_vec();
+            labels.push(Label::new(name, value));
+            labels
+        };
+        let timer = |metric: &'static str| histogram!(metric, labels.iter());
         let view = |view: &str| ViewMeters {
             statuses: STATUSES.map(
                 |status| counter!("larder_feature_rows_total", "view" => view.to_owned(), "status" => status.name()),
@@ -95,16 +172,42 @@ impl Meters {
             queue: timer("larder_prediction_queue_seconds"),
             run: timer("larder_prediction_model_run_seconds"),
             cache: timer("larder_prediction_cache_seconds"),
-            rows: counter!("larder_prediction_rows_total", "model" => model.clone()),
-            cache_states: CACHE_STATES.map(|state| {
-                counter!("larder_prediction_cache_rows_total", "model" => model.clone(), "state" => state.name())
-            }),
-            degraded: REASONS.map(|reason| {
-                counter!("larder_prediction_degraded_rows_total", "model" => model.clone(), "reason" => reason.name())
-            }),
-            errors: FAULTS.map(|fault| errors(model.clone(), fault)),
-            views: service.joins.iter().map(|join| view(join.view.name.as_str())).collect(),
+            rows: counter!("larder_prediction_rows_total", labels.iter()),
+            cache_states: CACHE_STATES
+                .map(|state| counter!("larder_prediction_cache_rows_total", with("state", state.name()))),
+            degraded: REASONS
+                .map(|reason| counter!("larder_prediction_degraded_rows_total", with("reason", reason.name()))),
+            errors: FAULTS.map(|fault| counter!("larder_prediction_errors_total", with("class", fault.name()))),
+            views: service
+                .into_iter()
+                .flat_map(|service| &service.joins)
+                .map(|join| view(join.view.name.as_str()))
+                .collect(),
+            batches: timer("larder_prediction_batch_rows"),
+            cached: CacheMeters {
+                bytes: gauge!("larder_prediction_cache_bytes", labels.iter()),
+                entries: gauge!("larder_prediction_cache_entries", labels.iter()),
+                evicted: ["size", "expired"]
+                    .map(|cause| counter!("larder_prediction_cache_evictions_total", with("cause", cause))),
+                age: timer("larder_prediction_cache_age_seconds"),
+            },
+            shadows: Shadowed::ALL.map(|outcome| counter!("larder_shadow_rows_total", with("outcome", outcome.name()))),
         }
+    }
+
+    /// How many rows its runs have.
+    pub fn batches(&self) -> Histogram {
+        self.batches.clone()
+    }
+
+    /// Of its predictions in memory.
+    pub fn cache(&self) -> CacheMeters {
+        self.cached.clone()
+    }
+
+    /// As the shadow, it predicted a row.
+    pub fn shadowed(&self, outcome: Shadowed, rows: usize) {
+        self.shadows[outcome as usize].increment(rows as u64);
     }
 
     /// A request was answered: how long each stage took.
@@ -123,8 +226,11 @@ impl Meters {
         }
     }
 
-    /// A row was answered from here.
-    pub fn cached(&self, state: CacheState) {
+    /// A row was answered from here, which is so old.
+    pub fn cached(&self, state: CacheState, age: Duration) {
+        if matches!(state, CacheState::HitMemory | CacheState::HitRedis) {
+            self.cached.served(age);
+        }
         if let Some(i) = CACHE_STATES.iter().position(|s| *s == state) {
             self.cache_states[i].increment(1);
         }
@@ -169,8 +275,8 @@ pub(crate) fn refused(models: &Models, before: Option<&Models>) {
     for (name, ..) in before.iter().flat_map(|before| before.iter()) {
         gauge(name).set(0.0);
     }
-    for (name, _, state) in models.iter() {
-        gauge(name).set(if state.reasons().is_empty() { 0.0 } else { 1.0 });
+    for (name, entry) in models.iter() {
+        gauge(name).set(if entry.problems.is_empty() { 0.0 } else { 1.0 });
     }
 }
 
@@ -198,9 +304,6 @@ fn broken() -> Gauge {
 /// A request was not answered since its model, or the version it asked for, does not serve; `None` if there is no such
 /// model: what callers make up must not become a label.
 pub(crate) fn not_served(model: Option<&ModelName>, fault: Fault) {
-    errors(model.map_or("unknown", ModelName::as_str).to_owned(), fault).increment(1);
-}
-
-fn errors(model: String, fault: Fault) -> Counter {
-    counter!("larder_prediction_errors_total", "model" => model, "class" => fault.name())
+    let model = model.map_or("unknown", ModelName::as_str).to_owned();
+    counter!("larder_prediction_errors_total", "model" => model, "version" => "", "class" => fault.name()).increment(1);
 }

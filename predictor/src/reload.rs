@@ -1,9 +1,10 @@
-//! Taking up changed definitions while requests are answered.
+//! Taking up changed definitions and models while requests are answered.
 //!
 //! What will be served next is made whole, warm and with what it must know of the store, before it takes the place of what
 //! is served, all at once. Whatever goes wrong on the way, nothing has happened.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use feature_defs::definitions::{self, Diagnostics};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, LoadError};
 use crate::meters;
-use crate::model::{Models, State};
+use crate::model::{ModelName, Models, Version};
 use crate::serving::Serving;
 
 /// Why what was serving goes on serving.
@@ -44,30 +45,35 @@ pub enum ReloadError {
 }
 
 impl App {
-    /// Reloads from `features` whenever `changes` of it are told, until stopped.
-    pub(crate) async fn follow(self: Arc<Self>, features: PathBuf, mut changes: Changes, stop: CancellationToken) {
+    /// Reloads whenever `changes` of definitions or models are told, until stopped.
+    pub(crate) async fn follow(self: Arc<Self>, mut changes: Changes, stop: CancellationToken) {
         meters::following();
         let following = async {
             loop {
                 changes.next().await;
                 // Whatever comes of it, it has been told.
-                let _outcome = self.reload(&features).await;
+                let _outcome = self.reload().await;
             }
         };
         stop.run_until_cancelled(following).await;
     }
 
-    /// Takes up the definitions in `features`, and the repository's models as they are now.
+    /// Takes up the definitions and the repository's models as they are now.
     ///
-    /// A model whose files, feature service and views are what they were is the same one still, with its sessions and its
+    /// A version whose files, feature service and views are what they were is the same one still, with its sessions and its
     /// cache; one that they changed for is loaded and warmed anew; one that does not fit any more serves on as it was
     /// loaded before, and its state says why.
     ///
     /// # Errors
     /// [`ReloadError`]: nothing has changed. Log, metrics and readiness tell of it, too.
-    pub async fn reload(self: &Arc<Self>, features: &Path) -> Result<(), ReloadError> {
-        let _one_at_a_time = self.reloading().lock().await;
-        let outcome = self.take_up(features).await;
+    pub async fn reload(self: &Arc<Self>) -> Result<(), ReloadError> {
+        let unloaded = self.reloading().lock().await;
+        self.reload_without(&unloaded).await
+    }
+
+    /// The same without the models that are to be unloaded, whose set is locked so that one reload goes on at a time.
+    pub(crate) async fn reload_without(self: &Arc<Self>, unloaded: &BTreeSet<ModelName>) -> Result<(), ReloadError> {
+        let outcome = self.take_up(unloaded.clone()).await;
         if let Err(error) = &outcome {
             tracing::error!("not reloaded, what was serving serves on: {error}");
         }
@@ -76,10 +82,10 @@ impl App {
         outcome
     }
 
-    async fn take_up(self: &Arc<Self>, features: &Path) -> Result<(), ReloadError> {
-        let (app, features) = (Arc::clone(self), features.to_owned());
+    async fn take_up(self: &Arc<Self>, unloaded: BTreeSet<ModelName>) -> Result<(), ReloadError> {
+        let app = Arc::clone(self);
         // Where files are read and sessions built, nobody's request waits.
-        let models = tokio::task::spawn_blocking(move || app.models_by(&features)).await??;
+        let models = tokio::task::spawn_blocking(move || app.models_without(&unloaded)).await??;
         let serving = Serving::new(models, self.store());
         // So that no request has to. The reader bounds it, and without Redis there is nothing to know.
         if let Err(error) = serving.reader.refresh().await {
@@ -92,7 +98,8 @@ impl App {
         Ok(())
     }
 
-    fn models_by(&self, features: &Path) -> Result<Models, ReloadError> {
+    fn models_without(&self, unloaded: &BTreeSet<ModelName>) -> Result<Models, ReloadError> {
+        let features = self.features();
         let definitions = definitions::load(features).map_err(|problems| ReloadError::Definitions {
             dir: features.to_owned(),
             problems,
@@ -103,8 +110,9 @@ impl App {
                 new: definitions.project,
             });
         }
-        let models = self.models().reload(self.loader(), &definitions)?;
-        if models.serving().next().is_none() {
+        let models = self.models().reload(self.loader(), &definitions, unloaded)?;
+        // Without any model that was told not to serve, something is wrong with all.
+        if models.serving().next().is_none() && unloaded.is_empty() {
             return Err(LoadError::NoneServes(models.refused().collect()).into());
         }
         Ok(models)
@@ -113,17 +121,35 @@ impl App {
 
 /// Logs what is served differently now, and what is refused.
 fn tell(old: &Models, new: &Models) {
-    let before = |name: &str| old.get(name).and_then(|(_, state)| state.served());
+    let before = |name: &str, version: &Version| {
+        let served = old.get(name)?.served.as_ref()?;
+        served.versions.get(version)
+    };
     let (mut same, mut anew) = (0, 0);
-    for (name, _, state) in new.iter() {
-        let State::Serving(served) = state else { continue };
-        let model = &served.model;
-        if before(name.as_str()).is_some_and(|before| Arc::ptr_eq(&before.model, model)) {
-            same += 1;
-            continue;
+    for (name, entry) in new.iter() {
+        for (version, arm) in entry.served.iter().flat_map(|served| &served.versions) {
+            let known = before(name.as_str(), version).is_some_and(|before| Arc::ptr_eq(&before.model, &arm.model));
+            if known {
+                same += 1;
+                continue;
+            }
+            anew += 1;
+            let service = arm
+                .model
+                .featured
+                .as_ref()
+                .map(|featured| featured.service.name.as_str());
+            tracing::info!(model.name = %name, model.version = %version, service, "ready, as loaded now");
         }
-        anew += 1;
-        tracing::info!(%model.name, %model.version, service = %model.service.name, "serving, as loaded now");
+        let serving = |models: &Models| {
+            let served = models.get(name.as_str())?.served.clone()?;
+            Some(served.serving.model.version.clone())
+        };
+        let (was, is) = (serving(old), serving(new));
+        if was != is {
+            let text = |version: Option<Version>| version.map(|version| version.to_string());
+            tracing::info!(model.name = %name, was = text(was), is = text(is), "another version serves");
+        }
     }
     for (name, ..) in old.iter().filter(|(name, ..)| new.get(name.as_str()).is_none()) {
         tracing::info!(model = %name, "not served any more: its folder is gone");

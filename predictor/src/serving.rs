@@ -25,7 +25,9 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn new(models: Models, store: &OnlineStore) -> Self {
-        let joins = models.serving().flat_map(|served| &served.model.service.joins);
+        let arms = models.serving().flat_map(|served| served.versions.values());
+        let featured = arms.filter_map(|arm| arm.model.featured.as_ref());
+        let joins = featured.flat_map(|featured| &featured.service.joins);
         let views = joins.map(|join| Arc::clone(&join.view)).collect();
         Self {
             reader: Arc::new(store.reader(views)),

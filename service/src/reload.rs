@@ -1,4 +1,4 @@
-//! Noticing that the files of a directory have changed, or that an operator says so with SIGHUP.
+//! Noticing that the files of directories have changed, or that an operator says so with SIGHUP.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// How often files are looked at: by polling, since mounted volumes and network file systems tell of nothing by themselves.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Changes of a directory's files.
+/// Changes of the files of some directories.
 #[derive(Debug)]
 pub struct Changes {
-    dir: PathBuf,
+    dirs: Vec<PathBuf>,
     hangup: Signal,
     /// What was there when a change was last told.
     told: Listing,
@@ -34,11 +34,12 @@ impl Changes {
     ///
     /// # Errors
     /// The process cannot listen to signals.
-    pub fn of(dir: &Path) -> io::Result<Self> {
+    pub fn of(dirs: &[&Path]) -> io::Result<Self> {
+        let dirs: Vec<PathBuf> = dirs.iter().map(|dir| dir.to_path_buf()).collect();
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
-            told: listing(dir),
-            dir: dir.to_owned(),
+            told: listing(&dirs),
+            dirs,
         })
     }
 
@@ -51,8 +52,8 @@ impl Changes {
                 _ = self.hangup.recv() => true,
                 () = tokio::time::sleep(LOOK_EVERY) => false,
             };
-            let dir = self.dir.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || listing(&dir)).await else {
+            let dirs = self.dirs.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || listing(&dirs)).await else {
                 continue;
             };
             if hangup || (now != self.told && before.as_ref() == Some(&now)) {
@@ -64,9 +65,9 @@ impl Changes {
     }
 }
 
-fn listing(dir: &Path) -> Listing {
+fn listing(dirs: &[PathBuf]) -> Listing {
     let mut found = Vec::new();
-    list(dir, &mut found);
+    dirs.iter().for_each(|dir| list(dir, &mut found));
     found.sort_by(|(one, _), (other, _)| one.cmp(other));
     found
 }
@@ -113,7 +114,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("a.toml"), "1").unwrap();
-        let mut changes = Changes::of(dir.path()).unwrap();
+        let mut changes = Changes::of(&[dir.path()]).unwrap();
         let steps: [&dyn Fn(); 5] = [
             &|| fs::write(path("a.toml"), "12").unwrap(),
             &|| {
@@ -137,7 +138,7 @@ mod tests {
         for step in steps {
             step();
             tokio::time::timeout(PATIENCE, changes.next()).await.unwrap();
-            assert_eq!(changes.told, listing(dir.path()));
+            assert_eq!(changes.told, listing(&[dir.path().to_owned()]));
         }
     }
 }

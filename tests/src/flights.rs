@@ -8,7 +8,7 @@ use feature_defs::definitions::{self, Definitions};
 use feature_defs::time::{ManualClock, Timestamp};
 use feature_server::{Mode, Progress, RunRequest, Settings as FeatureSettings, Time};
 use flights::{Dataset, Ingested, Replay, Shift};
-use predictor::{Asked, Explain, ModelName, Settings as PredictorSettings};
+use predictor::{Asked, Explain, Freshness, ModelName, Settings as PredictorSettings};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -101,6 +101,7 @@ impl Stand {
             version: None,
             body: body.as_bytes(),
             explain,
+            freshness: Freshness::Any,
         };
         Ok(serde_json::to_value(self.predictor.predict(asked).await?)?)
     }
@@ -116,12 +117,14 @@ pub fn load_predictor(
     clock: Arc<dyn feature_defs::time::Clock>,
 ) -> Result<Arc<predictor::App>> {
     let settings = PredictorSettings {
+        features: root().join("examples/flights/features"),
         models: models.to_owned(),
         onnxruntime: required("LARDER_ONNXRUNTIME").into(),
         redis: redis.parse()?,
         cache_redis: redis.parse()?,
         sessions: PredictorSettings::default_sessions(),
         max_instances: PredictorSettings::MAX_INSTANCES,
+        model_control: false,
         limits: PredictorSettings::LIMITS,
     };
     let only: Option<&ModelName> = None;

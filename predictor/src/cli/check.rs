@@ -11,6 +11,7 @@ use feature_defs::value::Value;
 
 use super::args::LoadArgs;
 use crate::app::{App, LoadError, Settings};
+use crate::model::signature::Declared;
 use crate::model::{Fallback, ModelName, Served};
 
 #[derive(Debug, Args)]
@@ -34,6 +35,7 @@ impl Check {
         // Nothing here connects.
         let nowhere: online_store::RedisUrl = "redis://127.0.0.1:6379".parse()?;
         let settings = Settings {
+            features: self.load.features.clone(),
             models: dir
                 .parent()
                 .context("a model's folder stands in a repository")?
@@ -43,6 +45,7 @@ impl Check {
             cache_redis: nowhere,
             sessions: std::num::NonZero::<usize>::MIN,
             max_instances: Settings::MAX_INSTANCES,
+            model_control: false,
             limits: Settings::LIMITS,
         };
         let app = App::load(&settings, &self.load.definitions()?, Arc::new(SystemClock), Some(&name));
@@ -55,7 +58,7 @@ impl Check {
             }
             app => app?,
         };
-        match app.models().serving().find(|served| served.model.name == name) {
+        match app.models().serving().find(|served| served.serving.model.name == name) {
             Some(served) => print!("{}", describe(served)),
             None => bail!("model `{name}` cannot be served"),
         }
@@ -64,46 +67,61 @@ impl Check {
 }
 
 fn describe(served: &Served) -> String {
-    let model = &served.model;
+    let model = &served.serving.model;
     let mut text = String::new();
     let mut line = |l: String| {
         // Unwrap safety: writing to a String cannot fail.
         writeln!(text, "{l}").expect("a String takes all");
     };
+    let tensors = |tensors: &[Declared]| {
+        let one = |tensor: &Declared| format!("  {} {}", tensor.name, tensor.type_text);
+        tensors.iter().map(one).collect::<Vec<_>>()
+    };
+    let Some(featured) = &model.featured else {
+        line(format!("model {} version {} takes tensors", model.name, model.version));
+        line("inputs:".to_owned());
+        tensors(&model.inputs).into_iter().for_each(&mut line);
+        line("outputs:".to_owned());
+        tensors(&model.outputs).into_iter().for_each(&mut line);
+        return text;
+    };
     line(format!(
         "model {} version {} fits feature service {}",
-        model.name, model.version, model.service.name
+        model.name, model.version, featured.service.name
     ));
     line("request:".to_owned());
-    for key in &model.service.keys {
+    for key in &featured.service.keys {
         line(format!("  {} {} (join key)", key.name, key.key_type.value_type()));
     }
-    for field in &model.service.request {
+    for field in &featured.service.request {
         line(format!("  {} {}", field.name, field.value_type));
     }
     line("inputs:".to_owned());
-    for (input, element) in model.service.inputs.iter().zip(&model.signature.elements) {
+    for (i, input) in featured.service.inputs.iter().enumerate() {
+        let (element, list) = featured.signature.cell(i);
+        let list = list.map(|length| format!(" of {length}")).unwrap_or_default();
         let default = input
             .default
             .as_ref()
             .map(|d| format!(", default {}", Value::to_text(d)))
             .unwrap_or_default();
         line(format!(
-            "  {} {} -> {} tensor{default}",
+            "  {} {} -> {} tensor{list}{default}",
             input.name,
             input.value_type,
             element.name()
         ));
     }
     line("outputs:".to_owned());
-    for field in model.signature.outputs.fields() {
+    for field in featured.signature.outputs.fields() {
         line(format!("  {} {}", field.name, field.value_type));
     }
-    match &served.fallback {
+    match &served.serving.fallback {
         None => {}
-        Some(Fallback::Model { model, .. }) => {
-            line(format!("fallback: model {} version {}", model.name, model.version))
-        }
+        Some(Fallback::Model(other)) => line(format!(
+            "fallback: model {} version {}",
+            other.model.name, other.model.version
+        )),
         Some(Fallback::Output(_)) => line("fallback: a constant".to_owned()),
     }
     text

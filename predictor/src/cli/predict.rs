@@ -14,9 +14,9 @@ use super::WrongUsage;
 use super::args::{LoadArgs, ModelArgs, RedisArgs};
 use crate::app::{App, LoadError, Settings};
 use crate::meters::Fault;
-use crate::model::{ModelName, State};
+use crate::model::ModelName;
 use crate::predict::answer::{Answer, Row};
-use crate::predict::{Asked, Explain, PredictError};
+use crate::predict::{Asked, Explain, Freshness, PredictError};
 
 #[derive(Debug, Args)]
 pub(super) struct Predict {
@@ -39,12 +39,14 @@ pub(super) struct Predict {
 impl Predict {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let settings = Settings {
+            features: self.load.features.clone(),
             models: self.models.models.clone(),
             onnxruntime: self.load.onnxruntime.clone(),
             redis: self.redis.features()?,
             cache_redis: self.redis.cache()?,
             sessions: std::num::NonZero::<usize>::MIN,
             max_instances: Settings::MAX_INSTANCES,
+            model_control: false,
             limits: Settings::LIMITS,
         };
         let app = App::load(
@@ -57,16 +59,24 @@ impl Predict {
             Err(error @ LoadError::NoSuchModel { .. }) => return Err(WrongUsage::new(error).into()),
             app => app?,
         };
-        let service = match app.models().get(self.model.as_str()) {
-            Some((_, State::Serving(served))) => Arc::clone(&served.model.service),
-            _ => bail!("model `{}` cannot be served", self.model),
+        let served = app
+            .models()
+            .get(self.model.as_str())
+            .and_then(|entry| entry.served.clone());
+        let Some(served) = served else {
+            bail!("model `{}` cannot be served", self.model);
         };
+        let Some(featured) = &served.serving.model.featured else {
+            bail!("model `{}` has no feature service: it takes tensors", self.model);
+        };
+        let service = Arc::clone(&featured.service);
         let body = json!({ "instances": [instance(&service, &self.fields)?] }).to_string();
         let asked = Asked {
             model: self.model.as_str(),
             version: None,
             body: body.as_bytes(),
             explain: Explain::Yes,
+            freshness: Freshness::Any,
         };
         // A server's connection stands when a request comes, and no deadline has to pay for it. Where Redis is away, the
         // answer says so.
@@ -152,7 +162,7 @@ fn print(answer: &Answer) {
     for (prediction, row) in answer.predictions.iter().zip(&answer.rows) {
         match prediction {
             Some(prediction) => {
-                for (field, value) in prediction.schema.fields().iter().zip(prediction.outputs.0.iter()) {
+                for (field, value) in prediction.schema.fields().iter().zip(prediction.outputs.values()) {
                     println!("  {} = {}", field.name, value.to_text());
                 }
             }

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgAction, Args};
 use feature_defs::time::{Span, SystemClock};
 use service::http::Limits;
 use service::reload::Changes;
@@ -40,6 +40,9 @@ pub(super) struct Serve {
     /// Requests that are served at once; one more gets 429
     #[arg(long, env = "LARDER_MAX_IN_FLIGHT", default_value_t = Settings::LIMITS.in_flight, value_name = "N")]
     max_in_flight: usize,
+    /// Whether callers may load, unload and promote models
+    #[arg(long, env = "LARDER_MODEL_CONTROL", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    model_control: bool,
     /// How long requests in flight may take when stopping
     #[arg(long, env = "LARDER_DRAIN", default_value = "10s", value_name = "TIME")]
     drain: Span,
@@ -50,8 +53,8 @@ impl Serve {
         let stop = lifecycle::stop_on_signal().context("cannot listen to signals")?;
         // Before the models: their meters bind to it.
         telemetry::metrics_handle();
-        // Before the definitions are read, so that no change is missed.
-        let changes = Changes::of(&self.load.features).context("cannot listen to SIGHUP")?;
+        // Before definitions and models are read, so that no change is missed.
+        let changes = Changes::of(&[&self.load.features, &self.models.models]).context("cannot listen to SIGHUP")?;
         let definitions = self.load.definitions()?;
         let app = App::load(&self.settings()?, &definitions, Arc::new(SystemClock), None)?;
         let listener = TcpListener::bind(self.listen)
@@ -61,10 +64,10 @@ impl Serve {
             let (app, stop) = (Arc::clone(&app), stop.clone());
             async move { app.keep_fresh(stop).await }
         });
-        let reloads = tokio::spawn(Arc::clone(&app).follow(self.load.features.clone(), changes, stop.clone()));
+        let reloads = tokio::spawn(Arc::clone(&app).follow(changes, stop.clone()));
         for served in app.models().serving() {
-            let model = &served.model;
-            tracing::info!(model = %model.name, version = %model.version, service = %model.service.name, "serving");
+            let model = &served.serving.model;
+            tracing::info!(%model.name, %model.version, "serving");
         }
         tracing::info!("listening at http://{}", listener.local_addr()?);
         http::serve(listener, app.router(), stop.clone(), self.drain.to_std()).await?;
@@ -76,12 +79,14 @@ impl Serve {
 
     fn settings(&self) -> anyhow::Result<Settings> {
         Ok(Settings {
+            features: self.load.features.clone(),
             models: self.models.models.clone(),
             onnxruntime: self.load.onnxruntime.clone(),
             redis: self.redis.features()?,
             cache_redis: self.redis.cache()?,
             sessions: self.models.sessions.unwrap_or_else(Settings::default_sessions),
             max_instances: self.max_instances,
+            model_control: self.model_control,
             limits: Limits {
                 body_bytes: self.max_body_bytes,
                 in_flight: self.max_in_flight,

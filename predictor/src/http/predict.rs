@@ -1,20 +1,21 @@
-//! `POST /v1/models/{model}:predict` and `/v1/models/{model}/versions/{version}:predict`.
+//! `POST /v1/models/{model}:predict` and `/v1/models/{model}/versions/{version}:predict`, and the way to `:promote`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use service::error::ApiError;
 use service::http::{PathParams, RawBody};
 
+use super::models;
 use crate::app::App;
 use crate::predict::answer::Answer;
-use crate::predict::{Asked, Explain, PredictError, shortened};
+use crate::predict::{Asked, Explain, Freshness, PredictError, shortened};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +29,9 @@ type OptionsOutcome = Result<Query<Options>, axum::extract::rejection::QueryReje
 /// Why a call is not answered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    #[error("there is no method `{method}`: POST …/{name}:predict predicts")]
+    #[error(
+        "there is no method `{method}`: POST …/{name}:predict predicts, and …/{name}:promote gives the traffic to a version"
+    )]
     UnknownMethod { name: String, method: String },
     #[error("POST needs a method: POST …/{0}:predict predicts")]
     NoMethod(String),
@@ -36,28 +39,42 @@ pub(super) enum CallError {
     Query(String),
     #[error(transparent)]
     Predict(#[from] PredictError),
+    #[error("{}", .0.message)]
+    Api(ApiError),
 }
 
-pub(super) async fn latest(
+impl From<ApiError> for CallError {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+/// `…/{model}:predict` and `…/{model}:promote`.
+pub(super) async fn call(
     State(app): State<Arc<App>>,
     PathParams(call): PathParams<String>,
     options: OptionsOutcome,
+    headers: HeaderMap,
     RawBody(body): RawBody,
-) -> Result<Json<Answer>, CallError> {
-    let model = method(&call)?;
+) -> Result<Response, CallError> {
+    if let Some((model, "promote")) = call.rsplit_once(':') {
+        return Ok(models::promote(&app, model, &body).await?.into_response());
+    }
     let asked = Asked {
-        model,
+        model: method(&call)?,
         version: None,
         body: &body,
         explain: explain(options)?,
+        freshness: freshness(&headers),
     };
-    Ok(Json(app.predict(asked).await?))
+    Ok(Json(app.predict(asked).await?).into_response())
 }
 
 pub(super) async fn version(
     State(app): State<Arc<App>>,
     PathParams((model, call)): PathParams<(String, String)>,
     options: OptionsOutcome,
+    headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Json<Answer>, CallError> {
     let version = method(&call)?;
@@ -66,8 +83,27 @@ pub(super) async fn version(
         version: Some(version),
         body: &body,
         explain: explain(options)?,
+        freshness: freshness(&headers),
     };
     Ok(Json(app.predict(asked).await?))
+}
+
+/// Whether the caller takes what is kept: not with `Cache-Control: no-cache` or `no-store`.
+pub(super) fn freshness(headers: &HeaderMap) -> Freshness {
+    let mut directives = headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let is_fresh = |directive: &str| {
+        let directive = directive.trim();
+        directive.eq_ignore_ascii_case("no-cache") || directive.eq_ignore_ascii_case("no-store")
+    };
+    if directives.any(is_fresh) {
+        Freshness::Fresh
+    } else {
+        Freshness::Any
+    }
 }
 
 /// What stands before `:predict`.
@@ -95,6 +131,7 @@ impl IntoResponse for CallError {
             Self::NoMethod(_) => ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message),
             Self::Query(_) => ApiError::bad_request("invalid_query", message),
             Self::Predict(error) => error.into(),
+            Self::Api(error) => error,
         }
         .into_response()
     }
@@ -105,10 +142,11 @@ impl From<PredictError> for ApiError {
         let message = error.to_string();
         match &error {
             PredictError::UnknownModel { .. } => Self::not_found("unknown_model", message),
-            PredictError::UnknownVersion { serving, .. } => {
-                Self::not_found("unknown_version", message).with("serving", serving.as_str())
+            PredictError::UnknownVersion { ready, .. } => {
+                Self::not_found("unknown_version", message).with("ready", ready.as_str())
             }
-            PredictError::NotLoaded(_) => Self::unavailable("model_not_loaded", message),
+            PredictError::NotLoaded(_) | PredictError::Unloaded(_) => Self::unavailable("model_not_loaded", message),
+            PredictError::NeedsTensors(_) => Self::bad_request("needs_tensors", message),
             PredictError::InvalidJson(_) => Self::bad_request("invalid_json", message),
             PredictError::InvalidRequest(problems) => {
                 let shown = json!(problems.shown());
@@ -128,6 +166,15 @@ impl From<PredictError> for ApiError {
                 ..Self::overloaded()
             },
             PredictError::DeadlineExceeded { .. } => Self::deadline_exceeded(message),
+            PredictError::ModelFailed { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "model_failed", message),
+            PredictError::RowFailed { row, error } => {
+                let status = if error.code == "model_failed" {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                } else {
+                    StatusCode::BAD_REQUEST
+                };
+                Self::new(status, error.code, message).with("row", *row)
+            }
             PredictError::Internal(cause) => Self::internal(cause),
         }
     }

@@ -1,7 +1,8 @@
 //! `model.toml` and `version.toml`: what an operator decides, and what belongs to the artifact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZero;
 use std::str::FromStr;
 
 use feature_defs::assemble::Stale;
@@ -15,13 +16,22 @@ use super::{ModelName, Version};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelFile {
-    /// Which version takes the traffic: `"latest"` (the default) or a version's folder.
+    /// Which version takes the traffic: `"latest"` (the default), the highest whole number among the version folders that
+    /// fits, or a version's folder.
     pub serve: Serve,
+    /// Further versions to hold ready for those who ask for them by number: `"all"`, or a list. Default none.
+    pub load: Load,
+    /// A version that takes a share of the traffic. Default none.
+    pub canary: Option<CanarySettings>,
+    /// A version that predicts what the serving one predicts, after the caller has its answer. Default none.
+    pub shadow: Option<Version>,
     /// How long an answer may take; past it the caller gets 504. Default 50 ms: longer lets a slow store or model finish,
     /// shorter falls back sooner.
     pub deadline: Span,
     /// Where predictions are kept.
     pub cache: CacheSettings,
+    /// How many rows run together, and where.
+    pub batching: BatchingSettings,
     /// Who answers when the store cannot be read and the version's `when_unavailable` is `"fallback"`.
     pub fallback: Option<FallbackSettings>,
 }
@@ -30,6 +40,10 @@ impl Default for ModelFile {
     fn default() -> Self {
         Self {
             serve: Serve::Latest,
+            load: Load::default(),
+            canary: None,
+            shadow: None,
+            batching: BatchingSettings::default(),
             deadline: "50ms".parse().expect("a length of time"),
             cache: CacheSettings::default(),
             fallback: None,
@@ -46,6 +60,17 @@ impl ModelFile {
         let mut problems = Vec::new();
         if self.deadline == Span::ZERO {
             problems.push("model.toml says deadline = \"0ms\": nothing can be answered in no time".to_owned());
+        }
+        if let Some(canary) = &self.canary
+            && !(0.0..=1.0).contains(&canary.share)
+        {
+            problems.push(format!(
+                "model.toml says canary share = {}, which is no share: it is from 0 to 1",
+                canary.share
+            ));
+        }
+        if self.batching.max_wait.is_some_and(|wait| wait >= self.deadline) {
+            problems.push("model.toml says batching max_wait, which is not shorter than the deadline".to_owned());
         }
         if self.cache.ttl > LONGEST_TTL {
             problems.push(format!(
@@ -76,6 +101,70 @@ impl TryFrom<String> for Serve {
             text.parse().map(Self::Version)
         }
     }
+}
+
+/// Versions to hold ready besides those in traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawLoad")]
+pub enum Load {
+    /// All there are.
+    All,
+    /// These.
+    These(BTreeSet<Version>),
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawLoad {
+    Word(String),
+    Versions(BTreeSet<Version>),
+}
+
+impl TryFrom<RawLoad> for Load {
+    type Error = &'static str;
+    fn try_from(raw: RawLoad) -> Result<Self, Self::Error> {
+        match raw {
+            RawLoad::Word(word) if word == "all" => Ok(Self::All),
+            RawLoad::Word(_) => Err("`load` is either \"all\" or a list of versions, such as [\"2\", \"3\"]"),
+            RawLoad::Versions(versions) => Ok(Self::These(versions)),
+        }
+    }
+}
+
+/// A version that takes a share of the traffic.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CanarySettings {
+    /// The version.
+    pub version: Version,
+    /// Its share of the values of `key`, from 0 to 1.
+    pub share: f64,
+    /// A join key or request feature of the service: rows of one value of it are always answered by one version. Default:
+    /// all join keys together.
+    pub key: Option<FeatureName>,
+}
+
+/// How many rows run together, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchingSettings {
+    /// The rows of one run at most. Default: as many as are expected to run in a quarter of the deadline, learned from
+    /// runs; 1,024 at most.
+    pub max_rows: Option<NonZero<usize>>,
+    /// How long a row may wait for others to run with. Default: not at all, for under load rows wait by themselves.
+    pub max_wait: Option<Span>,
+    /// Requests that may wait for a session; one more is refused with 429. Default: 64 a session.
+    pub max_waiting: Option<NonZero<usize>>,
+    /// How many batches run at once. Default: `--sessions`, which is one a processor.
+    pub sessions: Option<NonZero<usize>>,
+    /// How many threads one run uses. Default 1: more pay for large models only.
+    pub threads: Option<NonZero<usize>>,
 }
 
 /// Where predictions are kept, how long, and how much of them.
@@ -175,12 +264,19 @@ pub struct FallbackSettings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VersionFile {
-    /// The service whose inputs the model takes.
-    pub feature_service: ServiceName,
-    /// How the inputs become tensors.
-    pub inputs: InputsSetting,
+    /// The service whose inputs the model takes. Absent: tensors in, tensors out.
+    pub feature_service: Option<ServiceName>,
+    /// How the service's inputs become tensors.
+    pub inputs: Option<InputsSetting>,
     /// The answer's outputs, by name.
+    #[serde(default)]
     pub outputs: BTreeMap<FeatureName, OutputSetting>,
+    /// The model's classes in the order of its probabilities' columns, for outputs that are named by `class`.
+    pub classes: Option<Vec<String>>,
+    /// Of a model without a service: whether the first dimension of all tensors is the row, and rows do not depend on each
+    /// other, so that those of several requests may run together, and are cached one by one. Default: a request is one run.
+    #[serde(default)]
+    pub batch: bool,
     /// What to do with values older than their view's ttl.
     #[serde(default)]
     pub when_stale: WhenStale,
@@ -195,6 +291,31 @@ pub struct VersionFile {
     pub overrides: bool,
     /// The SHA-256 of `model.onnx` in hexadecimal: a file of another digest is refused.
     pub sha256: Option<String>,
+}
+
+impl VersionFile {
+    /// What is wrong with values that have the right type, a sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        if self.feature_service.is_some() {
+            let batch = "version.toml says batch = true, which is for models without a feature_service: rows of a service \
+                         are batched anyway";
+            return self.batch.then(|| batch.to_owned()).into_iter().collect();
+        }
+        let mut needless = Vec::new();
+        let mut needs = |is_set: bool, key: &str| {
+            if is_set {
+                needless.push(format!("version.toml says `{key}`, which needs a feature_service"));
+            }
+        };
+        needs(self.inputs.is_some(), "inputs");
+        needs(!self.outputs.is_empty(), "outputs");
+        needs(self.classes.is_some(), "classes");
+        needs(self.when_stale != WhenStale::default(), "when_stale");
+        needs(self.when_missing != WhenMissing::default(), "when_missing");
+        needs(self.when_unavailable != WhenUnavailable::default(), "when_unavailable");
+        needs(self.overrides, "overrides");
+        needless
+    }
 }
 
 /// How inputs become tensors: `"each"`, or one tensor's name and element type.
@@ -258,6 +379,8 @@ pub struct OutputSetting {
     pub tensor: String,
     /// Its column, from 0, for a tensor of shape `[n, k]`; absent for `[n]` and `[n, 1]`.
     pub column: Option<usize>,
+    /// In place of `column`, the name of its class among `classes`.
+    pub class: Option<String>,
 }
 
 /// What to do with values older than their view's ttl.
@@ -338,10 +461,10 @@ mod tests {
         .unwrap();
         assert_eq!(
             version.inputs,
-            InputsSetting::Matrix {
+            Some(InputsSetting::Matrix {
                 tensor: "features".into(),
                 double: false
-            }
+            })
         );
         assert_eq!(version.when_unavailable, WhenUnavailable::Fallback);
     }
@@ -349,7 +472,10 @@ mod tests {
     #[test]
     fn unknown_keys_and_wrong_values_are_refused() {
         for (text, expected) in [
-            ("canary = 1", "unknown field `canary`"),
+            ("canari = 1", "unknown field `canari`"),
+            ("canary = { version = \"4\" }", "missing field `share`"),
+            ("load = \"some\"", "`load` is either"),
+            ("batching = { max_rows = 0 }", "nonzero"),
             ("serve = \"a/b\"", "is not a version"),
             ("deadline = \"soon\"", "is not a length of time"),
             ("cache = { tier = \"disk\" }", "unknown variant `disk`"),
@@ -364,16 +490,12 @@ mod tests {
             ("inputs = \"all\"", "`inputs` is either"),
             ("inputs = { x = \"int8\" }", "`inputs` is either"),
             ("inputs = \"each\"\nwhen_stale = \"drop\"", "unknown variant `drop`"),
-            ("inputs = \"each\"\nbatch = 5", "unknown field `batch`"),
+            ("inputs = \"each\"\nbatsh = true", "unknown field `batsh`"),
         ] {
             let message = toml::from_str::<VersionFile>(&format!("{base}{text}"))
                 .unwrap_err()
                 .to_string();
             assert!(message.contains(expected), "{text}: {message}");
         }
-        let message = toml::from_str::<VersionFile>("inputs = \"each\"\noutputs = {}")
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("missing field `feature_service`"), "{message}");
     }
 }

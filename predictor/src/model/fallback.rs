@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use feature_defs::definitions::Service;
 use feature_defs::value::{Value, ValueType};
 
 use super::config::FallbackSettings;
-use super::tensor::Outputs;
-use super::{Carried, Fallback, Model, ModelName};
+use super::counterpart::Counterpart;
+use super::program::Outputs;
+use super::{Fallback, Model, ModelName};
 
 /// Every model of the repository, with what answers under its name; `None` if nothing does.
 pub(super) type Answering<'a> = BTreeMap<&'a ModelName, Option<&'a Arc<Model>>>;
@@ -27,7 +27,7 @@ pub(super) fn link(
             model: Some(name),
             output: None,
         } => match answering.get(name) {
-            Some(Some(fallback)) => link_model(model, fallback),
+            Some(Some(fallback)) => link_model(model, fallback).map(Fallback::Model),
             Some(None) => Err(vec![format!("its fallback, model `{name}`, is refused")]),
             None => Err(vec![format!("its fallback, model `{name}`, is not in the repository")]),
         },
@@ -35,17 +35,20 @@ pub(super) fn link(
             model: None,
             output: Some(output),
         } => {
+            let Some(featured) = &model.featured else {
+                return Err(vec![
+                    "model.toml has a fallback, which needs a feature service".to_owned(),
+                ]);
+            };
+            let fields = featured.signature.outputs.fields();
             let mut problems = Vec::new();
-            for name in output
-                .keys()
-                .filter(|n| model.signature.outputs.fields().iter().all(|f| f.name != **n))
-            {
+            for name in output.keys().filter(|n| fields.iter().all(|f| f.name != **n)) {
                 problems.push(format!(
                     "the fallback in model.toml gives `{name}`, which is not an output of the model"
                 ));
             }
             let mut values = Vec::new();
-            for field in model.signature.outputs.fields() {
+            for field in fields {
                 match output.get(&field.name).map(|value| constant(value, field.value_type)) {
                     Some(Some(value)) => values.push(value),
                     Some(None) => problems.push(format!("the fallback's `{}` is not {}", field.name, field.value_type)),
@@ -53,7 +56,7 @@ pub(super) fn link(
                 }
             }
             if problems.is_empty() {
-                Ok(Fallback::Output(Outputs(values.into())))
+                Ok(Fallback::Output(Outputs::Values(values.into())))
             } else {
                 Err(problems)
             }
@@ -64,67 +67,20 @@ pub(super) fn link(
     }
 }
 
-fn link_model(model: &Model, fallback: &Arc<Model>) -> Result<Fallback, Vec<String>> {
-    let mut problems = Vec::new();
+fn link_model(model: &Model, fallback: &Arc<Model>) -> Result<Counterpart, Vec<String>> {
     if model.name == fallback.name {
-        problems.push("a model cannot be its own fallback".to_owned());
+        return Err(vec!["a model cannot be its own fallback".to_owned()]);
     }
-    if !fallback.service.joins.is_empty() {
-        problems.push(format!(
-            "its fallback, model `{}`, reads stored features itself (service `{}`), and so could not answer without \
-             the store",
-            fallback.name, fallback.service.name
-        ));
+    let called = format!("its fallback, model `{}`,", fallback.name);
+    if let Some(featured) = &fallback.featured
+        && !featured.service.joins.is_empty()
+    {
+        return Err(vec![format!(
+            "{called} reads stored features itself (service `{}`), and so could not answer without the store",
+            featured.service.name
+        )]);
     }
-    let mut request = Vec::new();
-    for field in &fallback.service.request {
-        match carried(&model.service, field.name.as_str(), field.value_type) {
-            Some(place) => request.push(place),
-            None => problems.push(format!(
-                "its fallback, model `{}`, needs `{}` ({}), which a request for this model does not carry",
-                fallback.name, field.name, field.value_type
-            )),
-        }
-    }
-    let mut outputs = Vec::new();
-    for field in model.signature.outputs.fields() {
-        let fits = |t: ValueType| t == field.value_type || t.is_number() && field.value_type.is_number();
-        match fallback
-            .signature
-            .outputs
-            .fields()
-            .iter()
-            .position(|f| f.name == field.name && fits(f.value_type))
-        {
-            Some(index) => outputs.push(index),
-            None => problems.push(format!(
-                "its fallback, model `{}`, has no output `{}` ({})",
-                fallback.name, field.name, field.value_type
-            )),
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    Ok(Fallback::Model {
-        model: Arc::clone(fallback),
-        request,
-        outputs,
-    })
-}
-
-fn carried(service: &Service, name: &str, value_type: ValueType) -> Option<Carried> {
-    let request = service
-        .request
-        .iter()
-        .position(|f| f.name.as_str() == name && f.value_type == value_type);
-    let key = || {
-        service
-            .keys
-            .iter()
-            .position(|k| k.name.as_str() == name && k.key_type.value_type() == value_type)
-    };
-    request.map(Carried::Request).or_else(|| key().map(Carried::Key))
+    Counterpart::link(model, fallback, &called)
 }
 
 fn constant(value: &toml::Value, expected: ValueType) -> Option<Value> {

@@ -1,4 +1,4 @@
-//! What is served: every model of the repository, serving or refused with the reasons.
+//! What is served: every model of the repository, with what of it serves and what is refused for which reasons.
 //!
 //! A set of models is never changed: after files or definitions have changed, another set is made, with all of the old one
 //! that still holds, and takes its place.
@@ -8,46 +8,77 @@ use std::sync::Arc;
 
 use feature_defs::definitions::Definitions;
 
+use super::config::ModelFile;
+use super::counterpart::Counterpart;
 use super::fallback::{Answering, link};
 use super::load::{Loaded, Loader};
 use super::repository::Folders;
-use super::{ModelName, Served, Version, repository};
+use super::traffic::{Arm, Canary, Served};
+use super::{Model, ModelName, Version, repository};
 use crate::app::LoadError;
 
 /// Every model of the repository.
 #[derive(Debug)]
 pub struct Models {
-    by_name: BTreeMap<ModelName, (Option<Version>, State)>,
+    by_name: BTreeMap<ModelName, Entry>,
     /// Folders that look like a model, but have a name that none can have.
     strays: Vec<Refused>,
 }
 
-/// Whether a model serves.
+/// A model of the repository.
 #[derive(Debug, Clone)]
-pub enum State {
-    /// It does.
-    Serving(Arc<Served>),
-    /// What its files and the definitions say now does not fit, for these reasons. It serves as it did before, by the
-    /// service and views that it was loaded with.
-    Kept(Arc<Served>, Vec<String>),
-    /// It does not fit its settings or service; the reasons.
+pub struct Entry {
+    /// What answers, if anything does.
+    pub served: Option<Arc<Served>>,
+    /// What is wrong with what its files and the definitions ask for, a sentence each.
+    pub problems: Vec<String>,
+    /// Whether what answers is what was loaded before, by the files, service and views of then, since those of now do not
+    /// fit.
+    pub is_kept: bool,
+    /// Whether it was told not to serve.
+    pub is_unloaded: bool,
+    /// Every version there is a folder of, and those that are asked for without.
+    pub versions: BTreeMap<Version, VersionState>,
+}
+
+/// What one version does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionState {
+    /// It takes the traffic.
+    Serving,
+    /// It takes a share of the traffic.
+    Canary,
+    /// It predicts what the serving one predicts.
+    Shadow,
+    /// It is ready for those who ask for it by number.
+    Ready,
+    /// There is a folder of it, and nobody asks for it.
+    Idle,
+    /// It does not fit, for these reasons.
     Refused(Vec<String>),
 }
 
-impl State {
-    /// What serves, if something does.
-    pub fn served(&self) -> Option<&Arc<Served>> {
+impl VersionState {
+    /// Its name on the wire.
+    pub const fn name(&self) -> &'static str {
         match self {
-            Self::Serving(served) | Self::Kept(served, _) => Some(served),
-            Self::Refused(_) => None,
+            Self::Serving => "serving",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+            Self::Ready => "ready",
+            Self::Idle => "idle",
+            Self::Refused(_) => "refused",
         }
     }
+}
 
-    /// Why what its files and the definitions say now does not serve; empty if it does.
-    pub fn reasons(&self) -> &[String] {
-        match self {
-            Self::Serving(_) => &[],
-            Self::Kept(_, reasons) | Self::Refused(reasons) => reasons,
+impl Entry {
+    /// The state of the model as a whole, on the wire.
+    pub fn state(&self) -> &'static str {
+        match (&self.served, self.is_unloaded) {
+            (Some(_), _) => "serving",
+            (None, true) => "unloaded",
+            (None, false) => "refused",
         }
     }
 }
@@ -59,15 +90,35 @@ pub struct Refused {
     pub name: String,
     /// Everything that is wrong with it.
     pub reasons: Vec<String>,
-    /// The version that serves as it did before.
-    pub kept: Option<Version>,
+    /// What serves all the same.
+    pub kept: Option<Kept>,
+}
+
+/// The version that serves though not all is as the files and the definitions ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The version.
+    pub version: Version,
+    /// Whether it serves by the files, service and views that it was loaded with before.
+    pub as_before: bool,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { version, as_before } = self;
+        if *as_before {
+            write!(f, "version {version} serves on as it was loaded before")
+        } else {
+            write!(f, "version {version} serves")
+        }
+    }
 }
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "model `{}` is refused", self.name)?;
-        if let Some(version) = &self.kept {
-            write!(f, ", and version {version} serves on as it was loaded before")?;
+        match &self.kept {
+            None => write!(f, "model `{}` is refused", self.name)?,
+            Some(kept) => write!(f, "model `{}` is not as its files ask for, and {kept}", self.name)?,
         }
         f.write_str(":")?;
         self.reasons.iter().try_for_each(|reason| write!(f, "\n  - {reason}"))
@@ -80,23 +131,29 @@ impl Models {
     /// # Errors
     /// [`LoadError`] if the repository cannot be read, is empty, or lacks the `only` model.
     pub fn load(loader: &Loader, definitions: &Definitions, only: Option<&ModelName>) -> Result<Self, LoadError> {
-        Self::make(loader, definitions, only, None)
+        Self::make(loader, definitions, only, (None, &BTreeSet::new()))
     }
 
-    /// Loads all models of the repository as its files and the definitions are now. A model that is made of what it was
-    /// made of before is the same one still; one that is refused now serves on as it did; one whose folder is gone is gone.
+    /// Loads all models of the repository, but those that are `unloaded`, as its files and the definitions are now. A
+    /// version that is made of what it was made of before is the same one still; a model that is refused now serves on as
+    /// it did; one whose folder is gone is gone.
     ///
     /// # Errors
     /// [`LoadError`] if the repository cannot be read or is empty.
-    pub fn reload(&self, loader: &Loader, definitions: &Definitions) -> Result<Self, LoadError> {
-        Self::make(loader, definitions, None, Some(self))
+    pub fn reload(
+        &self,
+        loader: &Loader,
+        definitions: &Definitions,
+        unloaded: &BTreeSet<ModelName>,
+    ) -> Result<Self, LoadError> {
+        Self::make(loader, definitions, None, (Some(self), unloaded))
     }
 
     fn make(
         loader: &Loader,
         definitions: &Definitions,
         only: Option<&ModelName>,
-        before: Option<&Self>,
+        (before, unloaded): (Option<&Self>, &BTreeSet<ModelName>),
     ) -> Result<Self, LoadError> {
         let folders = match only {
             Some(name) if !repository::holds(&loader.dir, name) => {
@@ -119,94 +176,196 @@ impl Models {
                 loader.dir.display()
             )));
         }
+        let mut by_name: BTreeMap<ModelName, Entry> = BTreeMap::new();
         let mut loaded: BTreeMap<ModelName, Loaded> = BTreeMap::new();
         while let Some(name) = wanted.pop_first() {
+            if unloaded.contains(&name) {
+                let versions = repository::versions(&loader.dir, &name).unwrap_or_default();
+                by_name.insert(name, Entry::unloaded(versions));
+                continue;
+            }
             let served = before.and_then(|before| before.served(&name));
-            let one = loader.load(&name, definitions, served.map(|served| &served.model));
-            let fallback = one.fallback.as_ref().and_then(|f| f.model.clone());
+            let one = loader.load(&name, definitions, served.map(|served| &**served));
+            let fallback = one.file.as_ref().and_then(|file| file.fallback.as_ref());
+            let fallback = fallback.and_then(|fallback| fallback.model.clone());
             loaded.insert(name, one);
-            wanted.extend(fallback.filter(|f| !loaded.contains_key(f) && repository::holds(&loader.dir, f)));
+            wanted.extend(
+                fallback.filter(|f| {
+                    !loaded.contains_key(f) && !by_name.contains_key(f) && repository::holds(&loader.dir, f)
+                }),
+            );
         }
+        by_name.extend(entries(loaded, before));
         let stray = |(name, reason)| Refused {
             name,
             reasons: vec![reason],
             kept: None,
         };
         Ok(Self {
-            by_name: states(&loaded, before),
+            by_name,
             strays: folders.strays.into_iter().map(stray).collect(),
         })
     }
 
-    /// The state of this model.
-    pub fn get(&self, name: &str) -> Option<(Option<&Version>, &State)> {
+    /// This model.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
         let name: ModelName = name.parse().ok()?;
-        self.by_name
-            .get(&name)
-            .map(|(version, state)| (version.as_ref(), state))
+        self.by_name.get(&name)
     }
 
     /// All models, in order of names.
-    pub fn iter(&self) -> impl Iterator<Item = (&ModelName, Option<&Version>, &State)> {
-        self.by_name
-            .iter()
-            .map(|(name, (version, state))| (name, version.as_ref(), state))
+    pub fn iter(&self) -> impl Iterator<Item = (&ModelName, &Entry)> {
+        self.by_name.iter()
     }
 
     /// The models that serve.
     pub fn serving(&self) -> impl Iterator<Item = &Arc<Served>> {
-        self.by_name.values().filter_map(|(_, state)| state.served())
+        self.by_name.values().filter_map(|entry| entry.served.as_ref())
     }
 
     /// The models that don't, or not as their files and the definitions are now, and folders that cannot be a model.
     pub fn refused(&self) -> impl Iterator<Item = Refused> {
-        let refused = self
-            .by_name
-            .iter()
-            .filter(|(_, (_, state))| !state.reasons().is_empty());
-        let models = refused.map(|(name, (_, state))| Refused {
+        let refused = self.by_name.iter().filter(|(_, entry)| !entry.problems.is_empty());
+        let models = refused.map(|(name, entry)| Refused {
             name: name.to_string(),
-            reasons: state.reasons().to_vec(),
-            kept: state.served().map(|served| served.model.version.clone()),
+            reasons: entry.problems.clone(),
+            kept: entry.served.as_ref().map(|served| Kept {
+                version: served.serving.model.version.clone(),
+                as_before: entry.is_kept,
+            }),
         });
         models.chain(self.strays.iter().cloned())
     }
 
     fn served(&self, name: &ModelName) -> Option<&Arc<Served>> {
-        self.by_name.get(name).and_then(|(_, state)| state.served())
+        self.by_name.get(name).and_then(|entry| entry.served.as_ref())
     }
 }
 
-/// Which of the loaded models serve, each with its fallback; those that don't, as they did before if they did.
-fn states(
-    loaded: &BTreeMap<ModelName, Loaded>,
-    before: Option<&Models>,
-) -> BTreeMap<ModelName, (Option<Version>, State)> {
-    let served = |name: &ModelName| before.and_then(|before| before.served(name));
-    let answering: Answering<'_> = loaded
-        .iter()
-        .map(|(name, one)| {
-            let now = one.outcome.as_ref().ok();
-            (name, now.or_else(|| served(name).map(|served| &served.model)))
-        })
-        .collect();
-    let state = |name: &ModelName, one: &Loaded| match (serve(one, &answering), served(name)) {
-        (Ok(served), _) => State::Serving(Arc::new(served)),
-        // With the fallback that it had: what could be linked then holds as long as both are there.
-        (Err(reasons), Some(served)) => State::Kept(Arc::clone(served), reasons),
-        (Err(reasons), None) => State::Refused(reasons),
-    };
-    loaded
-        .iter()
-        .map(|(name, one)| (name.clone(), (one.version.clone(), state(name, one))))
-        .collect()
+impl Entry {
+    fn unloaded(versions: Vec<Version>) -> Self {
+        Self {
+            served: None,
+            problems: Vec::new(),
+            is_kept: false,
+            is_unloaded: true,
+            versions: versions
+                .into_iter()
+                .map(|version| (version, VersionState::Idle))
+                .collect(),
+        }
+    }
 }
 
-fn serve(one: &Loaded, answering: &Answering<'_>) -> Result<Served, Vec<String>> {
-    let model = one.outcome.clone()?;
-    let fallback = one.fallback.as_ref().map(|settings| link(&model, settings, answering));
-    Ok(Served {
-        fallback: fallback.transpose()?,
-        model,
+/// What becomes of the loaded models: each with its fallback, canary and shadow, or as it was before.
+fn entries(loaded: BTreeMap<ModelName, Loaded>, before: Option<&Models>) -> BTreeMap<ModelName, Entry> {
+    let served = |name: &ModelName| before.and_then(|before| before.served(name));
+    let serving: Vec<Option<Arc<Model>>> = loaded
+        .iter()
+        .map(|(name, one)| {
+            let kept = || served(name).map(|served| Arc::clone(&served.serving.model));
+            one.serving.clone().or_else(kept)
+        })
+        .collect();
+    let answering: Answering<'_> = loaded.keys().zip(serving.iter().map(Option::as_ref)).collect();
+    let made: Vec<Entry> = loaded
+        .iter()
+        .map(|(name, one)| entry(one, served(name), &answering))
+        .collect();
+    loaded.into_keys().zip(made).collect()
+}
+
+fn entry(one: &Loaded, before: Option<&Arc<Served>>, answering: &Answering<'_>) -> Entry {
+    let mut problems = one.problems.clone();
+    let now = one.file.as_ref().zip(one.serving.as_ref());
+    let served = now.and_then(|(file, model)| serve((file, model), one, answering, &mut problems));
+    // With the fallback that it had: what could be linked then holds as long as both are there.
+    let is_kept = served.is_none() && before.is_some();
+    let served = served.map(Arc::new).or_else(|| before.cloned());
+    Entry {
+        versions: states(one, served.as_deref()),
+        served,
+        problems,
+        is_kept,
+        is_unloaded: false,
+    }
+}
+
+/// The model as it serves now; `None` if that is not possible. What is wrong is added to `problems`.
+fn serve(
+    (file, model): (&ModelFile, &Arc<Model>),
+    one: &Loaded,
+    answering: &Answering<'_>,
+    problems: &mut Vec<String>,
+) -> Option<Served> {
+    let arm = |model: &Arc<Model>| {
+        let fallback = file.fallback.as_ref().map(|settings| link(model, settings, answering));
+        fallback.transpose().map(|fallback| Arm {
+            model: Arc::clone(model),
+            fallback,
+        })
+    };
+    let serving = match arm(model) {
+        Ok(arm) => arm,
+        Err(reasons) => {
+            problems.extend(reasons);
+            return None;
+        }
+    };
+    let ready = one.versions.iter().filter_map(|(version, outcome)| {
+        let model = outcome.as_ref()?.as_ref().ok()?;
+        Some((version, arm(model)))
+    });
+    let mut versions = BTreeMap::new();
+    for (version, arm) in ready {
+        match arm {
+            Ok(arm) => {
+                versions.insert(version.clone(), arm);
+            }
+            Err(reasons) => problems.extend(reasons.iter().map(|reason| format!("version {version}: {reason}"))),
+        }
+    }
+    let mut refused = |reasons: Vec<String>| problems.extend(reasons);
+    // One that is refused has been told of.
+    let canary = file.canary.as_ref().and_then(|settings| {
+        let arm = versions.get(&settings.version)?;
+        Canary::link(model, arm, settings).map_err(&mut refused).ok()
+    });
+    let shadow = file.shadow.as_ref().and_then(|version| {
+        let arm: &Arm = versions.get(version)?;
+        let called = format!("version {version}, the shadow,");
+        Counterpart::link(model, &arm.model, &called).map_err(&mut refused).ok()
+    });
+    Some(Served {
+        serving,
+        canary,
+        shadow,
+        versions,
     })
+}
+
+/// What each version does.
+fn states(one: &Loaded, served: Option<&Served>) -> BTreeMap<Version, VersionState> {
+    let of = |outcome: &Option<super::load::Outcome>| match outcome {
+        None => VersionState::Idle,
+        Some(Err(reasons)) => VersionState::Refused(reasons.clone()),
+        Some(Ok(_)) => VersionState::Ready,
+    };
+    let mut states: BTreeMap<Version, VersionState> = one
+        .versions
+        .iter()
+        .map(|(version, outcome)| (version.clone(), of(outcome)))
+        .collect();
+    let Some(served) = served else { return states };
+    for version in served.versions.keys() {
+        states.insert(version.clone(), VersionState::Ready);
+    }
+    if let Some(shadow) = &served.shadow {
+        states.insert(shadow.model.version.clone(), VersionState::Shadow);
+    }
+    if let Some(canary) = &served.canary {
+        states.insert(canary.counterpart.model.version.clone(), VersionState::Canary);
+    }
+    states.insert(served.serving.model.version.clone(), VersionState::Serving);
+    states
 }

@@ -4,60 +4,9 @@ use feature_defs::codec::{Field, Schema};
 use feature_defs::definitions::{Input, Service};
 use feature_defs::value::ValueType;
 
-use super::config::{InputsSetting, VersionFile};
-
-/// The element types of tensors that features can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "ONNX's own names")]
-pub enum Element {
-    Float32,
-    Float64,
-    Int64,
-    Int32,
-    Bool,
-    String,
-}
-
-impl Element {
-    /// Its name in messages and cache keys.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Float32 => "float32",
-            Self::Float64 => "float64",
-            Self::Int64 => "int64",
-            Self::Int32 => "int32",
-            Self::Bool => "bool",
-            Self::String => "string",
-        }
-    }
-
-    /// Whether it has a NaN to stand for null.
-    pub const fn is_float(self) -> bool {
-        matches!(self, Self::Float32 | Self::Float64)
-    }
-
-    /// Whether every value of `value_type` means the same in it (but for the width of numbers).
-    const fn takes(self, value_type: ValueType) -> bool {
-        match value_type {
-            ValueType::Bool => !matches!(self, Self::String),
-            ValueType::Int64 => matches!(self, Self::Float32 | Self::Float64 | Self::Int64 | Self::Int32),
-            ValueType::Float32 | ValueType::Float64 => self.is_float(),
-            ValueType::String => matches!(self, Self::String),
-            _ => false,
-        }
-    }
-
-    /// The type of an output of this element.
-    const fn value_type(self) -> ValueType {
-        match self {
-            Self::Float32 => ValueType::Float32,
-            Self::Float64 => ValueType::Float64,
-            Self::Int64 | Self::Int32 => ValueType::Int64,
-            Self::Bool => ValueType::Bool,
-            Self::String => ValueType::String,
-        }
-    }
-}
+use super::config::{InputsSetting, OutputSetting, VersionFile};
+use super::element::Element;
+use super::tensor::Data;
 
 /// An input or output as the model file declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +26,6 @@ pub struct Declared {
 pub struct Signature {
     /// How inputs become tensors.
     pub layout: Layout,
-    /// The element type of each input of the service.
-    pub elements: Vec<Element>,
     /// The answer's outputs, by name, as stored in caches.
     pub outputs: Schema,
     /// Where each of them stands in the model's answer.
@@ -88,8 +35,15 @@ pub struct Signature {
 /// How inputs become tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {
-    /// One `[n, f]` tensor of this name.
-    Matrix(String),
+    /// One `[n, width]` tensor of this name.
+    Matrix {
+        /// Its name.
+        tensor: String,
+        /// Its element type.
+        element: Element,
+        /// How many inputs there are.
+        width: usize,
+    },
     /// One tensor per input, in the service's order.
     Each(Vec<EachTensor>),
 }
@@ -99,8 +53,60 @@ pub enum Layout {
 pub struct EachTensor {
     /// Its name: the input's.
     pub name: String,
-    /// `[n, 1]` rather than `[n]`.
-    pub column: bool,
+    /// Its element type.
+    pub element: Element,
+    /// What of it one row has.
+    pub row: RowShape,
+}
+
+/// What one row has of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowShape {
+    /// `[n]`
+    Single,
+    /// `[n, 1]`
+    Column,
+    /// `[n, k]`: a list.
+    List([usize; 1]),
+}
+
+impl RowShape {
+    /// The dimensions of a row.
+    pub const fn shape(&self) -> &[usize] {
+        match self {
+            Self::Single => &[],
+            Self::Column => &[1],
+            Self::List(k) => k,
+        }
+    }
+
+    /// The length of the list, if it is one.
+    pub const fn list(self) -> Option<usize> {
+        match self {
+            Self::List([k]) => Some(k),
+            Self::Single | Self::Column => None,
+        }
+    }
+}
+
+impl Layout {
+    /// The names of its tensors.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Matrix { tensor, .. } => vec![tensor.clone()],
+            Self::Each(tensors) => tensors.iter().map(|each| each.name.clone()).collect(),
+        }
+    }
+}
+
+impl Signature {
+    /// What an input of the service goes into: elements of this type, as many if it is a list.
+    pub fn cell(&self, input: usize) -> (Element, Option<usize>) {
+        match &self.layout {
+            Layout::Matrix { element, .. } => (*element, None),
+            Layout::Each(tensors) => (tensors[input].element, tensors[input].row.list()),
+        }
+    }
 }
 
 /// Where an output stands in the model's answer.
@@ -125,30 +131,36 @@ pub fn check(
     outputs: &[Declared],
 ) -> Result<Signature, Vec<String>> {
     let mut problems = Vec::new();
-    let fitted = match &settings.inputs {
-        InputsSetting::Each => check_each(service, inputs, &mut problems),
-        InputsSetting::Matrix { tensor, double } => {
+    let layout = match &settings.inputs {
+        None => {
+            problems.push(format!(
+                "version.toml says feature_service = \"{}\", but not how its inputs become tensors: `inputs` is missing",
+                service.name
+            ));
+            None
+        }
+        Some(InputsSetting::Each) => check_each(service, inputs, &mut problems),
+        Some(InputsSetting::Matrix { tensor, double }) => {
             let element = if *double { Element::Float64 } else { Element::Float32 };
             check_matrix(service, tensor, element, inputs, &mut problems)
         }
     };
     let (fields, places) = check_outputs(settings, outputs, &mut problems);
-    match fitted {
-        Some((layout, elements)) if problems.is_empty() => {
-            for (input, &element) in service.inputs.iter().zip(&elements) {
-                check_input(input, element, &mut problems);
-            }
-            if problems.is_empty() {
-                return Ok(Signature {
-                    layout,
-                    elements,
-                    outputs: Schema::new(fields),
-                    places,
-                });
-            }
-            Err(problems)
-        }
-        _ => Err(problems),
+    let Some(layout) = layout.filter(|_| problems.is_empty()) else {
+        return Err(problems);
+    };
+    let signature = Signature {
+        layout,
+        outputs: Schema::new(fields),
+        places,
+    };
+    for (i, input) in service.inputs.iter().enumerate() {
+        check_input(input, signature.cell(i), &mut problems);
+    }
+    if problems.is_empty() {
+        Ok(signature)
+    } else {
+        Err(problems)
     }
 }
 
@@ -158,7 +170,7 @@ fn check_matrix(
     element: Element,
     declared: &[Declared],
     problems: &mut Vec<String>,
-) -> Option<(Layout, Vec<Element>)> {
+) -> Option<Layout> {
     let width = service.inputs.len();
     let before = problems.len();
     match declared {
@@ -188,44 +200,28 @@ fn check_matrix(
             names(other)
         )),
     }
-    (problems.len() == before).then(|| (Layout::Matrix(tensor.to_owned()), vec![element; width]))
+    (problems.len() == before).then(|| Layout::Matrix {
+        tensor: tensor.to_owned(),
+        element,
+        width,
+    })
 }
 
-fn check_each(service: &Service, declared: &[Declared], problems: &mut Vec<String>) -> Option<(Layout, Vec<Element>)> {
+fn check_each(service: &Service, declared: &[Declared], problems: &mut Vec<String>) -> Option<Layout> {
     let before = problems.len();
     let mut tensors = Vec::new();
-    let mut elements = Vec::new();
     for input in &service.inputs {
-        let Some(tensor) = declared.iter().find(|d| d.name == input.name) else {
-            problems.push(format!(
+        match declared.iter().find(|d| d.name == input.name) {
+            None => problems.push(format!(
                 "service `{}` feeds `{}`, but the model takes {}",
                 service.name,
                 input.name,
                 names(declared)
-            ));
-            continue;
-        };
-        match tensor.element {
-            Some(element) => elements.push(element),
-            None => problems.push(format!(
-                "tensor `{}` is {}, which no feature can be",
-                tensor.name, tensor.type_text
             )),
-        }
-        match tensor.shape.as_slice() {
-            [-1] => tensors.push(EachTensor {
-                name: tensor.name.clone(),
-                column: false,
-            }),
-            [-1, 1 | -1] => tensors.push(EachTensor {
-                name: tensor.name.clone(),
-                column: true,
-            }),
-            [rows] | [rows, 1] => problems.push(fixed_rows(&tensor.name, *rows)),
-            shape => problems.push(format!(
-                "tensor `{}` has shape {shape:?}, where [n] or [n, 1] is needed",
-                tensor.name
-            )),
+            Some(tensor) => match each(input, tensor) {
+                Ok(each) => tensors.push(each),
+                Err(problem) => problems.push(problem),
+            },
         }
     }
     for tensor in declared
@@ -237,12 +233,59 @@ fn check_each(service: &Service, declared: &[Declared], problems: &mut Vec<Strin
             tensor.name, service.name
         ));
     }
-    (problems.len() == before).then_some((Layout::Each(tensors), elements))
+    (problems.len() == before).then_some(Layout::Each(tensors))
 }
 
-fn check_input(input: &Input, element: Element, problems: &mut Vec<String>) {
+/// The tensor of one input, or why it is none.
+fn each(input: &Input, tensor: &Declared) -> Result<EachTensor, String> {
+    let name = &tensor.name;
+    let element = tensor
+        .element
+        .ok_or_else(|| format!("tensor `{name}` is {}, which no feature can be", tensor.type_text))?;
+    let row = match (is_list(input.value_type), tensor.shape.as_slice()) {
+        (false, [-1]) => RowShape::Single,
+        (false, [-1, 1 | -1]) => RowShape::Column,
+        (true, [-1, -1]) => {
+            return Err(format!(
+                "tensor `{name}` takes lists of any length, but those of one batch must be of one: export the model with \
+                 the length of `{name}` in its second dimension"
+            ));
+        }
+        (true, [-1, k]) => RowShape::List([usize::try_from(*k).unwrap_or_default()]),
+        (false, [rows] | [rows, 1]) | (true, [rows, _]) => return Err(fixed_rows(name, *rows)),
+        (false, shape) => {
+            return Err(format!(
+                "tensor `{name}` has shape {shape:?}, where [n] or [n, 1] is needed"
+            ));
+        }
+        (true, shape) => {
+            return Err(format!(
+                "tensor `{name}` has shape {shape:?}, where [n, k] is needed for a list"
+            ));
+        }
+    };
+    Ok(EachTensor {
+        name: name.clone(),
+        element,
+        row,
+    })
+}
+
+const fn is_list(value_type: ValueType) -> bool {
+    matches!(
+        value_type,
+        ValueType::Float32List | ValueType::Int64List | ValueType::StringList
+    )
+}
+
+fn check_input(input: &Input, (element, list): (Element, Option<usize>), problems: &mut Vec<String>) {
     let name = &input.name;
-    if !element.takes(input.value_type) {
+    if is_list(input.value_type) && list.is_none() {
+        problems.push(format!(
+            "input `{name}` is {}, which is no column of one tensor for all: feed the model by `inputs = \"each\"`",
+            input.value_type
+        ));
+    } else if !element.takes(input.value_type) {
         problems.push(format!(
             "input `{name}` is {}, which a tensor of {} cannot hold: make a derived feature of it that the model can read",
             input.value_type,
@@ -254,10 +297,10 @@ fn check_input(input: &Input, element: Element, problems: &mut Vec<String>) {
             element.name()
         ));
     } else if let Some(default) = &input.default
-        && super::tensor::Cell::new(element, Some(default)).is_err()
+        && let Err(why) = Data::empty(element).push(Some(default), list)
     {
         problems.push(format!(
-            "the default of input `{name}` does not fit into a {} tensor",
+            "the default of input `{name}` does not fit into a {} tensor: it is {why}",
             element.name()
         ));
     }
@@ -290,6 +333,13 @@ fn check_outputs(
             ));
             continue;
         };
+        let column = match column_of(output, settings.classes.as_deref()) {
+            Ok(column) => column,
+            Err(why) => {
+                problems.push(format!("output `{name}`: {why}"));
+                continue;
+            }
+        };
         fields.push(Field {
             name: name.clone(),
             value_type: element.value_type(),
@@ -297,10 +347,28 @@ fn check_outputs(
         places.push(Place {
             tensor: tensor.name.clone(),
             element,
-            column: output.column,
+            column,
         });
     }
     (fields, places)
+}
+
+/// The column that an output is of, by its number or by its class.
+fn column_of(output: &OutputSetting, classes: Option<&[String]>) -> Result<Option<usize>, String> {
+    match (&output.class, output.column, classes) {
+        (None, column, _) => Ok(column),
+        (Some(_), Some(_), _) => Err("it has a `column` and a `class`: one of them is enough".to_owned()),
+        (Some(_), None, None) => {
+            Err("it has a `class`, but version.toml does not say in which order the classes are (`classes`)".to_owned())
+        }
+        (Some(class), None, Some(classes)) => match classes.iter().position(|c| c == class) {
+            Some(column) => Ok(Some(column)),
+            None => Err(format!(
+                "there is no class `{class}`{}",
+                service::nearest::hint(class, classes.iter().map(String::as_str))
+            )),
+        },
+    }
 }
 
 fn fixed_rows(tensor: &str, rows: i64) -> String {

@@ -1,277 +1,503 @@
-//! Rows of inputs, the tensors they make, and the rows of outputs that come back.
+//! Tensors, and their way into ONNX Runtime and back.
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use feature_defs::assemble::Assembled;
 use feature_defs::value::Value;
-use ort::session::SessionOutputs;
-use ort::value::{DynValue, Tensor};
+use half::f16;
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType as OrtType};
 
-use super::signature::{Element, Layout, Place, Signature};
+use super::element::{CellError, Element, double, half, single, text, whole};
 
-/// One element of a tensor.
+/// Elements of one type.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "each variant holds what the Element of its name says")]
-pub enum Cell {
-    Float32(f32),
-    Float64(f64),
-    Int64(i64),
-    Int32(i32),
-    Bool(bool),
-    String(String),
+pub enum Data {
+    Float16(Vec<f16>),
+    Float32(Vec<f32>),
+    Float64(Vec<f64>),
+    Int8(Vec<i8>),
+    Int16(Vec<i16>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    Uint8(Vec<u8>),
+    Uint16(Vec<u16>),
+    Uint32(Vec<u32>),
+    Uint64(Vec<u64>),
+    Bool(Vec<bool>),
+    String(Vec<String>),
 }
 
-/// Why a value cannot go into a tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CellError {
-    /// A null where the tensor has none.
-    #[error("null, which a {} tensor cannot hold", .0.name())]
-    Null(Element),
-    /// Too large.
-    #[error("too large for a {} tensor", .0.name())]
-    Range(Element),
-    /// Of another type, which loading should have refused.
-    #[error("of a type that a {} tensor cannot hold", .0.name())]
-    Type(Element),
-}
-
-impl Cell {
-    /// `value` as an element. Null is NaN, and every NaN the same.
-    ///
-    /// # Errors
-    /// [`CellError`] if it does not fit.
-    pub fn new(element: Element, value: Option<&Value>) -> Result<Self, CellError> {
-        let Some(value) = value else {
-            return match element {
-                Element::Float32 => Ok(Self::Float32(f32::NAN)),
-                Element::Float64 => Ok(Self::Float64(f64::NAN)),
-                other => Err(CellError::Null(other)),
-            };
-        };
-        match (element, value) {
-            (Element::Float32, Value::Float32(x)) => Ok(Self::Float32(if x.is_nan() { f32::NAN } else { *x })),
-            (Element::Float32, value) => single(value.as_f64().ok_or(CellError::Type(element))?),
-            (Element::Float64, value) => {
-                let x = value.as_f64().ok_or(CellError::Type(element))?;
-                Ok(Self::Float64(if x.is_nan() { f64::NAN } else { x }))
-            }
-            (Element::Int64, Value::Int64(i)) => Ok(Self::Int64(*i)),
-            (Element::Int64, Value::Bool(b)) => Ok(Self::Int64(i64::from(*b))),
-            (Element::Int32, Value::Int64(i)) => i32::try_from(*i)
-                .map(Self::Int32)
-                .map_err(|_| CellError::Range(element)),
-            (Element::Int32, Value::Bool(b)) => Ok(Self::Int32(i32::from(*b))),
-            (Element::Bool, Value::Bool(b)) => Ok(Self::Bool(*b)),
-            (Element::String, Value::String(s)) => Ok(Self::String(s.clone())),
-            (element, _) => Err(CellError::Type(element)),
+/// The same with the elements of every variant.
+macro_rules! of_any {
+    ($data:expr, $items:ident => $then:expr) => {
+        match $data {
+            Data::Float16($items) => $then,
+            Data::Float32($items) => $then,
+            Data::Float64($items) => $then,
+            Data::Int8($items) => $then,
+            Data::Int16($items) => $then,
+            Data::Int32($items) => $then,
+            Data::Int64($items) => $then,
+            Data::Uint8($items) => $then,
+            Data::Uint16($items) => $then,
+            Data::Uint32($items) => $then,
+            Data::Uint64($items) => $then,
+            Data::Bool($items) => $then,
+            Data::String($items) => $then,
         }
+    };
+}
+
+/// The same for every variant of two of one type; the last arm is for two of different ones.
+macro_rules! of_pair {
+    ($one:expr, $other:expr, ($a:ident, $b:ident) => $then:expr, else $otherwise:expr) => {
+        match ($one, $other) {
+            (Data::Float16($a), Data::Float16($b)) => $then,
+            (Data::Float32($a), Data::Float32($b)) => $then,
+            (Data::Float64($a), Data::Float64($b)) => $then,
+            (Data::Int8($a), Data::Int8($b)) => $then,
+            (Data::Int16($a), Data::Int16($b)) => $then,
+            (Data::Int32($a), Data::Int32($b)) => $then,
+            (Data::Int64($a), Data::Int64($b)) => $then,
+            (Data::Uint8($a), Data::Uint8($b)) => $then,
+            (Data::Uint16($a), Data::Uint16($b)) => $then,
+            (Data::Uint32($a), Data::Uint32($b)) => $then,
+            (Data::Uint64($a), Data::Uint64($b)) => $then,
+            (Data::Bool($a), Data::Bool($b)) => $then,
+            (Data::String($a), Data::String($b)) => $then,
+            _ => $otherwise,
+        }
+    };
+}
+
+impl Data {
+    /// None of `element`.
+    pub fn empty(element: Element) -> Self {
+        Self::filled(element, 0)
     }
 
-    /// Some value of `element` to warm up with.
-    fn neutral(element: Element) -> Self {
+    /// So many zeros, falses or empty texts.
+    pub fn filled(element: Element, count: usize) -> Self {
         match element {
-            Element::Float32 => Self::Float32(0.0),
-            Element::Float64 => Self::Float64(0.0),
-            Element::Int64 => Self::Int64(0),
-            Element::Int32 => Self::Int32(0),
-            Element::Bool => Self::Bool(false),
-            Element::String => Self::String(String::new()),
+            Element::Float16 => Self::Float16(vec![f16::ZERO; count]),
+            Element::Float32 => Self::Float32(vec![0.0; count]),
+            Element::Float64 => Self::Float64(vec![0.0; count]),
+            Element::Int8 => Self::Int8(vec![0; count]),
+            Element::Int16 => Self::Int16(vec![0; count]),
+            Element::Int32 => Self::Int32(vec![0; count]),
+            Element::Int64 => Self::Int64(vec![0; count]),
+            Element::Uint8 => Self::Uint8(vec![0; count]),
+            Element::Uint16 => Self::Uint16(vec![0; count]),
+            Element::Uint32 => Self::Uint32(vec![0; count]),
+            Element::Uint64 => Self::Uint64(vec![0; count]),
+            Element::Bool => Self::Bool(vec![false; count]),
+            Element::String => Self::String(vec![String::new(); count]),
         }
     }
-}
 
-fn single(x: f64) -> Result<Cell, CellError> {
-    if x.is_nan() {
-        return Ok(Cell::Float32(f32::NAN));
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "rounding to single is what a float32 tensor means"
-    )]
-    let narrow = x as f32;
-    if narrow.is_finite() || x.is_infinite() {
-        Ok(Cell::Float32(narrow))
-    } else {
-        Err(CellError::Range(Element::Float32))
-    }
-}
-
-/// The inputs of one row, an element each, in the service's order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InputRow(pub Vec<Cell>);
-
-impl InputRow {
-    /// The row that these inputs make.
-    ///
-    /// # Errors
-    /// The index of the first input that does not fit, and why.
-    pub fn new(signature: &Signature, inputs: &[Assembled]) -> Result<Self, (usize, CellError)> {
-        let cell = |(i, (&element, input)): (usize, (&Element, &Assembled))| {
-            Cell::new(element, input.value.as_ref()).map_err(|e| (i, e))
-        };
-        signature
-            .elements
-            .iter()
-            .zip(inputs)
-            .enumerate()
-            .map(cell)
-            .collect::<Result<_, _>>()
-            .map(Self)
+    /// Their type.
+    pub const fn element(&self) -> Element {
+        match self {
+            Self::Float16(_) => Element::Float16,
+            Self::Float32(_) => Element::Float32,
+            Self::Float64(_) => Element::Float64,
+            Self::Int8(_) => Element::Int8,
+            Self::Int16(_) => Element::Int16,
+            Self::Int32(_) => Element::Int32,
+            Self::Int64(_) => Element::Int64,
+            Self::Uint8(_) => Element::Uint8,
+            Self::Uint16(_) => Element::Uint16,
+            Self::Uint32(_) => Element::Uint32,
+            Self::Uint64(_) => Element::Uint64,
+            Self::Bool(_) => Element::Bool,
+            Self::String(_) => Element::String,
+        }
     }
 
-    /// A row to warm up with: the service's defaults, or zeros.
-    pub fn neutral(signature: &Signature, defaults: &[Option<Value>]) -> Self {
-        let cell = |(&element, default): (&Element, &Option<Value>)| match default {
-            Some(default) => Cell::new(element, Some(default)).unwrap_or_else(|_| Cell::neutral(element)),
-            None => Cell::neutral(element),
-        };
-        Self(signature.elements.iter().zip(defaults).map(cell).collect())
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        of_any!(self, items => items.len())
     }
-}
 
-/// The outputs of one row, one a field of the signature's output schema. Cheap to clone.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outputs(pub Arc<[Value]>);
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 
-impl Outputs {
     /// About how much memory they take.
     pub fn bytes(&self) -> usize {
-        let heap = |v: &Value| if let Value::String(s) = v { s.len() } else { 0 };
-        self.0.iter().map(|v| size_of::<Value>() + heap(v)).sum()
-    }
-}
-
-/// The named tensors of a batch of rows.
-///
-/// # Errors
-/// If the runtime refuses them, such as a text that holds a NUL.
-pub fn tensors<'s>(signature: &'s Signature, rows: &[&InputRow]) -> ort::Result<Vec<(&'s str, DynValue)>> {
-    match &signature.layout {
-        Layout::Matrix(name) => {
-            let width = signature.elements.len();
-            let cells = rows.iter().flat_map(|r| &r.0);
-            let element = signature.elements.first().copied().unwrap_or(Element::Float32);
-            Ok(vec![(name.as_str(), tensor(element, vec![rows.len(), width], cells)?)])
+        match self {
+            Self::String(texts) => texts.iter().map(|t| size_of::<String>() + t.len()).sum(),
+            other => other.len() * other.element().size().unwrap_or_default(),
         }
-        Layout::Each(each) => each
-            .iter()
-            .zip(&signature.elements)
-            .enumerate()
-            .map(|(i, (each, &element))| {
-                let shape = if each.column {
-                    vec![rows.len(), 1]
-                } else {
-                    vec![rows.len()]
-                };
-                Ok((
-                    each.name.as_str(),
-                    tensor(element, shape, rows.iter().map(|r| &r.0[i]))?,
-                ))
-            })
-            .collect(),
     }
-}
 
-fn tensor<'c>(element: Element, shape: Vec<usize>, cells: impl Iterator<Item = &'c Cell>) -> ort::Result<DynValue> {
-    macro_rules! gather {
-        ($variant:ident) => {{
-            let data: Vec<_> = cells
-                .filter_map(|c| {
-                    if let Cell::$variant(x) = c {
-                        Some(x.clone())
-                    } else {
-                        None
-                    }
+    /// Adds what a feature's value is in a tensor: one element, or `list` many of a list. A null is NaN, and every NaN is
+    /// the same.
+    ///
+    /// # Errors
+    /// [`CellError`] if it does not fit; some of a list may have been added.
+    pub fn push(&mut self, value: Option<&Value>, list: Option<usize>) -> Result<(), CellError> {
+        let element = self.element();
+        let Some(value) = value else {
+            let count = list.unwrap_or(1);
+            return match self {
+                Self::Float16(items) => Ok(items.extend(std::iter::repeat_n(f16::NAN, count))),
+                Self::Float32(items) => Ok(items.extend(std::iter::repeat_n(f32::NAN, count))),
+                Self::Float64(items) => Ok(items.extend(std::iter::repeat_n(f64::NAN, count))),
+                _ => Err(CellError::Null(element)),
+            };
+        };
+        match (list, value) {
+            (None, value) => self.push_one(value),
+            (Some(wanted), Value::Float32List(list)) => {
+                same_length(list.len(), wanted)?;
+                list.iter().try_for_each(|x| self.push_one(&Value::Float32(*x)))
+            }
+            (Some(wanted), Value::Int64List(list)) => {
+                same_length(list.len(), wanted)?;
+                list.iter().try_for_each(|i| self.push_one(&Value::Int64(*i)))
+            }
+            (Some(wanted), Value::StringList(list)) => {
+                same_length(list.len(), wanted)?;
+                list.iter().try_for_each(|s| self.push_one(&Value::String(s.clone())))
+            }
+            (Some(_), _) => Err(CellError::Type(element)),
+        }
+    }
+
+    fn push_one(&mut self, value: &Value) -> Result<(), CellError> {
+        let element = self.element();
+        match self {
+            Self::Float16(items) => items.push(half(double(element, value)?)?),
+            Self::Float32(items) => items.push(match value {
+                Value::Float32(x) if !x.is_nan() => *x,
+                value => single(double(element, value)?)?,
+            }),
+            Self::Float64(items) => items.push(double(element, value)?),
+            Self::Int8(items) => items.push(whole(element, value)?),
+            Self::Int16(items) => items.push(whole(element, value)?),
+            Self::Int32(items) => items.push(whole(element, value)?),
+            Self::Int64(items) => items.push(whole(element, value)?),
+            Self::Uint8(items) => items.push(whole(element, value)?),
+            Self::Uint16(items) => items.push(whole(element, value)?),
+            Self::Uint32(items) => items.push(whole(element, value)?),
+            Self::Uint64(items) => items.push(whole(element, value)?),
+            Self::Bool(items) => match value {
+                Value::Bool(b) => items.push(*b),
+                _ => return Err(CellError::Type(element)),
+            },
+            Self::String(items) => items.push(text(value)?),
+        }
+        Ok(())
+    }
+
+    /// The first `count` of them.
+    pub fn truncate(&mut self, count: usize) {
+        of_any!(self, items => items.truncate(count));
+    }
+
+    /// Those of `range`, which is within.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let mut part = Self::empty(self.element());
+        part.extend(self, range);
+        part
+    }
+
+    /// Adds those of `range` of another of the same type.
+    fn extend(&mut self, other: &Self, range: Range<usize>) {
+        of_pair!(self, other, (items, more) => items.extend_from_slice(&more[range]), else {
+            debug_assert!(false, "of one type: tensors of a place in a program are");
+        });
+    }
+
+    /// The bytes that stand for those of `range` in a key: of equal length for equal counts, but for texts, which bring
+    /// theirs. Every NaN is the same, and 0 is not -0.
+    pub fn key_bytes(&self, range: Range<usize>, out: &mut Vec<u8>) {
+        macro_rules! plain {
+            ($items:expr) => {
+                $items[range]
+                    .iter()
+                    .for_each(|x| out.extend_from_slice(&x.to_le_bytes()))
+            };
+        }
+        macro_rules! floats {
+            ($items:expr, $nan:expr) => {
+                $items[range].iter().for_each(|x| {
+                    let x = if x.is_nan() { $nan } else { *x };
+                    out.extend_from_slice(&x.to_bits().to_le_bytes());
                 })
-                .collect();
-            Tensor::from_array((shape, data))?.into_dyn()
-        }};
-    }
-    Ok(match element {
-        Element::Float32 => gather!(Float32),
-        Element::Float64 => gather!(Float64),
-        Element::Int64 => gather!(Int64),
-        Element::Int32 => gather!(Int32),
-        Element::Bool => gather!(Bool),
-        Element::String => {
-            let texts: Vec<String> = cells
-                .filter_map(|c| if let Cell::String(s) = c { Some(s.clone()) } else { None })
-                .collect();
-            Tensor::from_string_array((shape, texts.as_slice()))?.into_dyn()
+            };
         }
-    })
-}
-
-/// The outputs of `rows` rows, by the shapes that really came: declared ones are not to be trusted.
-///
-/// # Errors
-/// A sentence if the model gave something else than one value a row.
-pub fn outputs(signature: &Signature, rows: usize, answer: &SessionOutputs<'_>) -> Result<Vec<Outputs>, String> {
-    let mut columns = Vec::with_capacity(signature.places.len());
-    for place in &signature.places {
-        let tensor = answer
-            .get(&place.tensor)
-            .ok_or_else(|| format!("the model gave no tensor `{}`", place.tensor))?;
-        columns.push(column(place, rows, tensor)?.into_iter());
-    }
-    let mut outputs = Vec::with_capacity(rows);
-    for _ in 0..rows {
-        outputs.push(Outputs(columns.iter_mut().filter_map(Iterator::next).collect()));
-    }
-    Ok(outputs)
-}
-
-fn column(place: &Place, rows: usize, tensor: &DynValue) -> Result<Vec<Value>, String> {
-    macro_rules! numbers {
-        ($type:ty, $make:expr) => {{
-            let (shape, data) = tensor.try_extract_tensor::<$type>().map_err(|e| unlike(place, &e))?;
-            pick(place, rows, shape, data)?.map($make).collect()
-        }};
-    }
-    Ok(match place.element {
-        Element::Float32 => numbers!(f32, |x| Value::Float32(*x)),
-        Element::Float64 => numbers!(f64, |x| Value::Float64(*x)),
-        Element::Int64 => numbers!(i64, |x| Value::Int64(*x)),
-        Element::Int32 => numbers!(i32, |x| Value::Int64(i64::from(*x))),
-        Element::Bool => numbers!(bool, |x| Value::Bool(*x)),
-        Element::String => {
-            let (shape, data) = tensor.try_extract_strings().map_err(|e| unlike(place, &e))?;
-            pick(place, rows, shape, &data)?
-                .map(|s| Value::String(s.clone()))
-                .collect()
+        match self {
+            Self::Float16(items) => floats!(items, f16::NAN),
+            Self::Float32(items) => floats!(items, f32::NAN),
+            Self::Float64(items) => floats!(items, f64::NAN),
+            Self::Int8(items) => plain!(items),
+            Self::Int16(items) => plain!(items),
+            Self::Int32(items) => plain!(items),
+            Self::Int64(items) => plain!(items),
+            Self::Uint8(items) => plain!(items),
+            Self::Uint16(items) => plain!(items),
+            Self::Uint32(items) => plain!(items),
+            Self::Uint64(items) => plain!(items),
+            Self::Bool(items) => items[range].iter().for_each(|b| out.push(u8::from(*b))),
+            Self::String(items) => items[range].iter().for_each(|s| {
+                out.extend_from_slice(&(s.len() as u64).to_le_bytes());
+                out.extend_from_slice(s.as_bytes());
+            }),
         }
-    })
-}
-
-fn unlike(place: &Place, error: &ort::Error) -> String {
-    format!("tensor `{}` is not what the model declares: {error}", place.tensor)
-}
-
-/// The elements of one column, one a row.
-fn pick<'d, T>(
-    place: &Place,
-    rows: usize,
-    shape: &[i64],
-    data: &'d [T],
-) -> Result<impl Iterator<Item = &'d T>, String> {
-    let dims: Vec<usize> = shape.iter().filter_map(|d| usize::try_from(*d).ok()).collect();
-    let wrong = |needed: &str| {
-        Err(format!(
-            "tensor `{}` came with shape {shape:?} for {rows} row(s), where {needed} is needed",
-            place.tensor
-        ))
-    };
-    let (width, at) = match (dims.as_slice(), place.column) {
-        ([n], None) if *n == rows => (1, 0),
-        ([n, 1], None) if *n == rows => (1, 0),
-        ([n, k], Some(column)) if *n == rows && column < *k => (*k, column),
-        (_, None) => return wrong("[n] or [n, 1] (or a `column` in version.toml)"),
-        (_, Some(column)) => return wrong(&format!("[n, k] with a column {column}")),
-    };
-    if data.len() != rows * width {
-        return wrong("as many elements as that");
     }
-    Ok(data.iter().skip(at).step_by(width))
+}
+
+fn same_length(got: usize, wanted: usize) -> Result<(), CellError> {
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(CellError::Length { got, wanted })
+    }
+}
+
+/// Elements in a shape, the last dimension's next to each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Data,
+}
+
+/// A shape that does not hold as many elements as there are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("shape {shape:?} is of {}, but there are {got}", .wanted.map_or("too many elements".to_owned(), |n| format!("{n} element(s)")))]
+pub struct ShapeMismatch {
+    shape: Vec<usize>,
+    wanted: Option<usize>,
+    got: usize,
+}
+
+impl Tensor {
+    /// These elements in this shape.
+    ///
+    /// # Errors
+    /// [`ShapeMismatch`]
+    pub fn new(shape: Vec<usize>, data: Data) -> Result<Self, ShapeMismatch> {
+        let wanted = elements_of(&shape);
+        if wanted == Some(data.len()) {
+            return Ok(Self { shape, data });
+        }
+        Err(ShapeMismatch {
+            wanted,
+            got: data.len(),
+            shape,
+        })
+    }
+
+    /// No rows of this shape each.
+    pub(super) fn no_rows(element: Element, row: &[usize]) -> Self {
+        Self {
+            shape: [0].iter().chain(row).copied().collect(),
+            data: Data::empty(element),
+        }
+    }
+
+    /// Zeros, falses or empty texts.
+    pub fn filled(element: Element, shape: Vec<usize>) -> Self {
+        let count = elements_of(&shape).unwrap_or_default();
+        Self {
+            data: Data::filled(element, count),
+            shape,
+        }
+    }
+
+    /// Its dimensions.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its elements.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// Their type.
+    pub fn element(&self) -> Element {
+        self.data.element()
+    }
+
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.data.bytes() + size_of_val(self.shape.as_slice())
+    }
+
+    /// Its first dimension, if it has any.
+    pub fn rows(&self) -> Option<usize> {
+        self.shape.first().copied()
+    }
+
+    /// The dimensions of a row.
+    pub fn row_shape(&self) -> &[usize] {
+        self.shape.get(1..).unwrap_or_default()
+    }
+
+    /// The place of row `row` among the elements.
+    pub(super) fn row_range(&self, row: usize) -> Range<usize> {
+        let width: usize = self.row_shape().iter().product();
+        row * width..(row + 1) * width
+    }
+
+    /// Row `row` without its first dimension.
+    pub(super) fn row(&self, row: usize) -> Self {
+        Self {
+            shape: self.row_shape().to_vec(),
+            data: self.data.slice(self.row_range(row)),
+        }
+    }
+
+    /// These rows, in this order.
+    pub(crate) fn select(&self, rows: impl Iterator<Item = usize>) -> Self {
+        let mut chosen = Self::no_rows(self.element(), self.row_shape());
+        for row in rows {
+            chosen.data.extend(&self.data, self.row_range(row));
+            chosen.shape[0] += 1;
+        }
+        chosen
+    }
+
+    /// Adds the rows of another one whose rows have the same shape and type.
+    pub(super) fn append(&mut self, other: &Self) {
+        self.data.extend(&other.data, 0..other.data.len());
+        if let (Some(rows), Some(more)) = (self.shape.first_mut(), other.rows()) {
+            *rows += more;
+        }
+    }
+
+    /// Adds one to a tensor of rows.
+    ///
+    /// # Errors
+    /// [`CellError`]: `undo` it.
+    pub(super) fn push(&mut self, value: Option<&Value>, list: Option<usize>) -> Result<(), CellError> {
+        self.data.push(value, list)
+    }
+
+    /// Makes it have `rows` rows, of as many elements as have been pushed, or fewer.
+    pub(super) fn set_rows(&mut self, rows: usize) {
+        let width: usize = self.row_shape().iter().product();
+        self.data.truncate(rows * width);
+        if let Some(first) = self.shape.first_mut() {
+            *first = rows;
+        }
+    }
+
+    /// Stacks rows that [`Tensor::row`] gave: of one shape and type.
+    pub fn stack<'t>(rows: impl Iterator<Item = &'t Self>) -> Option<Self> {
+        let mut stacked: Option<Self> = None;
+        for row in rows {
+            let stack = stacked.get_or_insert_with(|| Self::no_rows(row.element(), &row.shape));
+            if stack.row_shape() != row.shape || stack.element() != row.element() {
+                return None;
+            }
+            stack.data.extend(&row.data, 0..row.data.len());
+            stack.shape[0] += 1;
+        }
+        stacked
+    }
+
+    /// As the runtime takes it. Texts are copied.
+    pub(super) fn to_ort(&self) -> ort::Result<SessionInputValue<'_>> {
+        macro_rules! view {
+            ($items:expr) => {
+                TensorRef::from_array_view((self.shape.as_slice(), $items.as_slice()))?.into()
+            };
+        }
+        Ok(match &self.data {
+            Data::Float16(items) => view!(items),
+            Data::Float32(items) => view!(items),
+            Data::Float64(items) => view!(items),
+            Data::Int8(items) => view!(items),
+            Data::Int16(items) => view!(items),
+            Data::Int32(items) => view!(items),
+            Data::Int64(items) => view!(items),
+            Data::Uint8(items) => view!(items),
+            Data::Uint16(items) => view!(items),
+            Data::Uint32(items) => view!(items),
+            Data::Uint64(items) => view!(items),
+            Data::Bool(items) => view!(items),
+            Data::String(items) => OrtTensor::from_string_array((self.shape.as_slice(), items.as_slice()))?.into(),
+        })
+    }
+
+    /// What the runtime gave.
+    ///
+    /// # Errors
+    /// A sentence if it is not a tensor of a type that we speak.
+    pub(super) fn from_ort(value: &DynValue) -> Result<Self, String> {
+        macro_rules! take {
+            ($variant:ident, $type:ty) => {{
+                let (shape, items) = value.try_extract_tensor::<$type>().map_err(|e| e.to_string())?;
+                (dimensions(shape)?, Data::$variant(items.to_vec()))
+            }};
+        }
+        let OrtType::Tensor { ty, .. } = value.dtype() else {
+            return Err(format!("{} is no tensor", value.dtype()));
+        };
+        let element = of_ort(*ty).ok_or_else(|| format!("elements of type {ty} are not spoken here"))?;
+        let (shape, data) = match element {
+            Element::Float16 => take!(Float16, f16),
+            Element::Float32 => take!(Float32, f32),
+            Element::Float64 => take!(Float64, f64),
+            Element::Int8 => take!(Int8, i8),
+            Element::Int16 => take!(Int16, i16),
+            Element::Int32 => take!(Int32, i32),
+            Element::Int64 => take!(Int64, i64),
+            Element::Uint8 => take!(Uint8, u8),
+            Element::Uint16 => take!(Uint16, u16),
+            Element::Uint32 => take!(Uint32, u32),
+            Element::Uint64 => take!(Uint64, u64),
+            Element::Bool => take!(Bool, bool),
+            Element::String => {
+                let (shape, texts) = value.try_extract_strings().map_err(|e| e.to_string())?;
+                (dimensions(shape)?, Data::String(texts))
+            }
+        };
+        Self::new(shape, data).map_err(|e| e.to_string())
+    }
+}
+
+fn dimensions(shape: &[i64]) -> Result<Vec<usize>, String> {
+    shape
+        .iter()
+        .map(|d| usize::try_from(*d))
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("its shape is {shape:?}"))
+}
+
+/// How many elements a shape has; `None` if more than can be counted.
+pub fn elements_of(shape: &[usize]) -> Option<usize> {
+    // A zero makes it none, however large the others are.
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1_usize, |count, d| count.checked_mul(*d))
+}
+
+/// The runtime's element type, if we speak it.
+pub(super) const fn of_ort(element: TensorElementType) -> Option<Element> {
+    match element {
+        TensorElementType::Float16 => Some(Element::Float16),
+        TensorElementType::Float32 => Some(Element::Float32),
+        TensorElementType::Float64 => Some(Element::Float64),
+        TensorElementType::Int8 => Some(Element::Int8),
+        TensorElementType::Int16 => Some(Element::Int16),
+        TensorElementType::Int32 => Some(Element::Int32),
+        TensorElementType::Int64 => Some(Element::Int64),
+        TensorElementType::Uint8 => Some(Element::Uint8),
+        TensorElementType::Uint16 => Some(Element::Uint16),
+        TensorElementType::Uint32 => Some(Element::Uint32),
+        TensorElementType::Uint64 => Some(Element::Uint64),
+        TensorElementType::Bool => Some(Element::Bool),
+        TensorElementType::String => Some(Element::String),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -282,60 +508,113 @@ mod tests {
     fn values_become_elements_or_say_why_not() {
         let float = |x: f64| Value::Float64(x);
         let cases = [
-            (Element::Float32, Some(float(0.1)), Ok(Cell::Float32(0.1))),
+            (Element::Float32, Some(float(0.1)), Ok(Data::Float32(vec![0.1]))),
             (
                 Element::Float32,
                 Some(float(1e300)),
                 Err(CellError::Range(Element::Float32)),
             ),
-            (Element::Float32, Some(Value::Int64(7)), Ok(Cell::Float32(7.0))),
-            (Element::Float64, Some(Value::Bool(true)), Ok(Cell::Float64(1.0))),
+            (Element::Float32, Some(Value::Int64(7)), Ok(Data::Float32(vec![7.0]))),
+            (Element::Float64, Some(Value::Bool(true)), Ok(Data::Float64(vec![1.0]))),
+            (
+                Element::Float16,
+                Some(float(70_000.0)),
+                Err(CellError::Range(Element::Float16)),
+            ),
             (
                 Element::Int32,
                 Some(Value::Int64(1 << 40)),
                 Err(CellError::Range(Element::Int32)),
+            ),
+            (
+                Element::Uint8,
+                Some(Value::Int64(-1)),
+                Err(CellError::Range(Element::Uint8)),
             ),
             (Element::Int64, None, Err(CellError::Null(Element::Int64))),
             (Element::Int64, Some(float(1.0)), Err(CellError::Type(Element::Int64))),
             (
                 Element::String,
                 Some(Value::String("a".into())),
-                Ok(Cell::String("a".into())),
+                Ok(Data::String(vec!["a".into()])),
             ),
+            // A category that is a number for us and a text for the model.
+            (
+                Element::String,
+                Some(Value::Int64(-7)),
+                Ok(Data::String(vec!["-7".into()])),
+            ),
+            (Element::String, Some(Value::String("a\0".into())), Err(CellError::Nul)),
         ];
         for (element, value, expected) in cases {
-            assert_eq!(Cell::new(element, value.as_ref()), expected, "{element:?} {value:?}");
-        }
-        let weird_nan = f64::from_bits(0x7ff8_0000_0000_0001);
-        for value in [None, Some(float(weird_nan)), Some(Value::Float32(-f32::NAN))] {
-            let Ok(Cell::Float32(x)) = Cell::new(Element::Float32, value.as_ref()) else {
-                panic!()
-            };
-            assert_eq!(x.to_bits(), f32::NAN.to_bits());
+            let mut data = Data::empty(element);
+            let outcome = data.push(value.as_ref(), None).map(|()| data);
+            assert_eq!(outcome, expected, "{element:?} {value:?}");
         }
     }
 
     #[test]
-    fn columns_are_picked_by_the_shape_that_came() {
-        let place = |column| Place {
-            tensor: "p".into(),
-            element: Element::Float32,
-            column,
+    fn lists_have_the_length_that_the_model_takes() {
+        let list = Value::Float32List(vec![1.0, 2.0]);
+        let pushed = |element: Element, value: Option<&Value>, count| {
+            let mut data = Data::empty(element);
+            data.push(value, Some(count)).map(|()| data)
         };
-        let data = [1.0, 2.0, 3.0, 4.0];
-        let picked = |column, rows, shape: &[i64]| {
-            pick(&place(column), rows, shape, &data).map(|x| x.copied().collect::<Vec<f32>>())
+        assert_eq!(
+            pushed(Element::Float64, Some(&list), 2),
+            Ok(Data::Float64(vec![1.0, 2.0]))
+        );
+        assert_eq!(
+            pushed(Element::Float32, Some(&list), 3),
+            Err(CellError::Length { got: 2, wanted: 3 })
+        );
+        assert_eq!(pushed(Element::Float32, None, 3).map(|d| d.len()), Ok(3));
+        let number = Value::Int64(1);
+        assert_eq!(
+            pushed(Element::Int64, Some(&number), 1),
+            Err(CellError::Type(Element::Int64))
+        );
+    }
+
+    #[test]
+    fn a_null_and_every_nan_is_one_input() {
+        let odd = f64::from_bits(0x7ff8_0000_0000_0001);
+        let key = |value: Option<Value>| {
+            let mut data = Data::empty(Element::Float32);
+            data.push(value.as_ref(), None).unwrap();
+            let mut bytes = Vec::new();
+            data.key_bytes(0..1, &mut bytes);
+            bytes
         };
-        assert_eq!(picked(Some(1), 2, &[2, 2]), Ok(vec![2.0, 4.0]));
-        assert_eq!(picked(None, 4, &[4]), Ok(data.to_vec()));
-        assert_eq!(picked(None, 4, &[4, 1]), Ok(data.to_vec()));
-        for (column, rows, shape) in [
-            (None, 2, vec![2, 2]),
-            (Some(2), 2, vec![2, 2]),
-            (None, 3, vec![1]),
-            (Some(0), 4, vec![4]),
-        ] {
-            assert!(picked(column, rows, &shape).is_err(), "{column:?} {rows} {shape:?}");
+        let null = key(None);
+        for nan in [Value::Float64(odd), Value::Float32(-f32::NAN)] {
+            assert_eq!(key(Some(nan)), null);
         }
+        assert_ne!(key(Some(Value::Float64(-0.0))), key(Some(Value::Float64(0.0))));
+    }
+
+    #[test]
+    fn rows_are_chosen_appended_and_stacked() {
+        let tensor = Tensor::new(vec![3, 2], Data::Int64(vec![1, 2, 3, 4, 5, 6])).unwrap();
+        let mut chosen = tensor.select([2, 0].into_iter());
+        assert_eq!(chosen, Tensor::new(vec![2, 2], Data::Int64(vec![5, 6, 1, 2])).unwrap());
+        chosen.append(&tensor.select([1].into_iter()));
+        assert_eq!(chosen.shape(), [3, 2]);
+        let rows: Vec<Tensor> = (0..3).map(|i| tensor.row(i)).collect();
+        assert_eq!(rows[1].shape(), [2]);
+        assert_eq!(Tensor::stack(rows.iter()), Some(tensor));
+        assert_eq!(Tensor::stack([&rows[0], &chosen].into_iter()), None);
+    }
+
+    #[test]
+    fn a_shape_holds_what_it_says() {
+        assert!(Tensor::new(vec![], Data::Bool(vec![true])).is_ok(), "a scalar");
+        assert!(Tensor::new(vec![0, usize::MAX], Data::Int8(vec![])).is_ok());
+        let message = |shape: Vec<usize>| Tensor::new(shape, Data::Int8(vec![1])).unwrap_err().to_string();
+        assert_eq!(message(vec![2]), "shape [2] is of 2 element(s), but there are 1");
+        assert_eq!(
+            message(vec![usize::MAX, 2]),
+            format!("shape [{}, 2] is of too many elements, but there are 1", usize::MAX)
+        );
     }
 }

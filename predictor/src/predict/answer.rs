@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::explain::Explained;
 use super::stages::Stages;
-use crate::model::tensor::Outputs;
+use crate::model::program::Outputs;
 use crate::model::{ModelName, Version};
 
 /// An answered request.
@@ -45,8 +45,8 @@ pub struct Prediction {
 
 impl Serialize for Prediction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.outputs.0.len()))?;
-        for (field, value) in self.schema.fields().iter().zip(self.outputs.0.iter()) {
+        let mut map = serializer.serialize_map(Some(self.outputs.values().len()))?;
+        for (field, value) in self.schema.fields().iter().zip(self.outputs.values()) {
             map.serialize_entry(field.name.as_str(), &value.to_json())?;
         }
         map.end()
@@ -57,7 +57,7 @@ impl Prediction {
     /// The output of this name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         let at = self.schema.fields().iter().position(|f| f.name.as_str() == name)?;
-        self.outputs.0.get(at)
+        self.outputs.values().get(at)
     }
 }
 
@@ -69,8 +69,14 @@ pub struct Row {
     /// The caller's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Json>,
+    /// The version that answered, if it is another one than the request's: the canary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_version: Option<Version>,
     /// Where the prediction came from.
     pub cache: CacheState,
+    /// How long ago the model made it, if it comes from a cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_age_ms: Option<i64>,
     /// Why it is less than it could be; empty when it is not.
     pub degraded: Vec<Degraded>,
     /// What the store had, by view (or the alias of it).
@@ -157,7 +163,7 @@ pub struct RowError {
 }
 
 /// Pairs as a JSON object, in their order.
-pub(super) fn as_map<K: Display, V: Serialize, S: Serializer>(
+pub(crate) fn as_map<K: Display, V: Serialize, S: Serializer>(
     pairs: &[(K, V)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -10,6 +10,8 @@ use serde_json::Value as Json;
 pub(super) struct Body {
     /// `instances`, if it is there.
     pub(super) instances: Option<List>,
+    /// `context`, if it is there: fields that all instances have.
+    pub(super) context: Option<Fields>,
     /// `ids`, if it is there.
     pub(super) ids: Option<Json>,
     /// Keys that are there again.
@@ -84,6 +86,11 @@ impl<'de> Deserialize<'de> for Whole {
                         "instances" => {
                             if body.instances.replace(map.next_value()?).is_some() {
                                 body.twice.push("instances");
+                            }
+                        }
+                        "context" => {
+                            if body.context.replace(map.next_value()?).is_some() {
+                                body.twice.push("context");
                             }
                         }
                         "ids" => {

@@ -7,6 +7,8 @@ use serde::Serialize;
 use crate::meters::Fault;
 use crate::model::ModelName;
 
+use super::answer::RowError;
+
 /// Problems shown to the caller; a thousand instances can have the same one.
 const SHOWN: usize = 100;
 /// Characters shown of a name that a caller made up.
@@ -23,19 +25,25 @@ pub enum PredictError {
         /// The nearest name.
         hint: String,
     },
-    /// The model serves another version.
-    #[error("model `{model}` has no version `{asked}` in service: it serves version {serving}")]
+    /// The model has other versions ready.
+    #[error("model `{model}` has no version `{asked}` ready: it has {ready} (`load` in its model.toml says which)")]
     UnknownVersion {
         /// The model.
         model: ModelName,
         /// What the caller asked for.
         asked: String,
         /// What there is.
-        serving: String,
+        ready: String,
     },
     /// The model was refused when it was loaded.
     #[error("model `{0}` could not be loaded: GET /v1/models/{0} says why")]
     NotLoaded(ModelName),
+    /// The model was told not to serve.
+    #[error("model `{0}` is unloaded: POST /v2/repository/models/{0}/load loads it")]
+    Unloaded(ModelName),
+    /// The model is not fed by a feature service.
+    #[error("model `{0}` has no feature service, and takes tensors: POST /v2/models/{0}/infer")]
+    NeedsTensors(ModelName),
     /// The body is not JSON.
     #[error("the body is not JSON: {0}")]
     InvalidJson(String),
@@ -55,6 +63,24 @@ pub enum PredictError {
         model: ModelName,
         /// Its deadline.
         deadline: Duration,
+    },
+    /// The model failed, and there is no other row to answer.
+    #[error("model `{model}` failed{}: {reason}", .row.map_or(String::new(), |row| format!(" on row {row}")))]
+    ModelFailed {
+        /// The model.
+        model: ModelName,
+        /// The row, from 0, if it is known.
+        row: Option<usize>,
+        /// What the runtime said.
+        reason: String,
+    },
+    /// A row has no prediction, where the answer has no place for that.
+    #[error("row {row}: {}", .error.message)]
+    RowFailed {
+        /// The row, from 0.
+        row: usize,
+        /// Why.
+        error: RowError,
     },
     /// Our fault.
     #[error("{0}")]
@@ -84,7 +110,7 @@ pub struct Problems {
 
 impl Problems {
     /// One more.
-    pub(super) fn add(&mut self, problem: impl FnOnce() -> Problem) {
+    pub(crate) fn add(&mut self, problem: impl FnOnce() -> Problem) {
         self.count += 1;
         if self.shown.len() < SHOWN {
             self.shown.push(problem());
@@ -117,7 +143,7 @@ pub(crate) fn shortened(name: &str) -> String {
 
 impl Problem {
     /// Of a key of the request.
-    pub(super) fn named(name: &str, problem: String) -> Self {
+    pub(crate) fn named(name: &str, problem: String) -> Self {
         Self {
             instance: None,
             name: Some(shortened(name)),
@@ -134,7 +160,7 @@ impl Problem {
     }
 
     /// Of the request as a whole.
-    pub(super) fn of_request(problem: &str) -> Self {
+    pub(crate) fn of_request(problem: &str) -> Self {
         Self {
             instance: None,
             name: None,
@@ -157,10 +183,17 @@ impl PredictError {
         match self {
             Self::UnknownVersion { model, .. }
             | Self::NotLoaded(model)
+            | Self::Unloaded(model)
+            | Self::NeedsTensors(model)
             | Self::FeaturesUnavailable(model)
             | Self::Overloaded(model)
             | Self::DeadlineExceeded { model, .. } => Some(model),
-            Self::UnknownModel { .. } | Self::InvalidJson(_) | Self::InvalidRequest(_) | Self::Internal(_) => None,
+            Self::ModelFailed { model, .. } => Some(model),
+            Self::UnknownModel { .. }
+            | Self::InvalidJson(_)
+            | Self::InvalidRequest(_)
+            | Self::RowFailed { .. }
+            | Self::Internal(_) => None,
         }
     }
 
@@ -169,9 +202,14 @@ impl PredictError {
         match self {
             Self::UnknownModel { .. }
             | Self::UnknownVersion { .. }
+            | Self::NeedsTensors(_)
             | Self::InvalidJson(_)
             | Self::InvalidRequest(_) => Fault::Client,
+            Self::ModelFailed { .. } => Fault::Model,
+            Self::RowFailed { error, .. } if error.code == "model_failed" => Fault::Model,
+            Self::RowFailed { .. } => Fault::Client,
             Self::NotLoaded(_)
+            | Self::Unloaded(_)
             | Self::FeaturesUnavailable(_)
             | Self::Overloaded(_)
             | Self::DeadlineExceeded { .. }

@@ -1,9 +1,10 @@
 //! Stored features: read for all rows at once, and merged with what a request carries, as the model's policies say.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use feature_defs::assemble::{Assembled, Parts, assemble};
-use feature_defs::definitions::{Origin, Service};
+use feature_defs::definitions::{Join, Origin, Service, View};
 use feature_defs::key::EntityKey;
 use feature_defs::name::{FeatureName, ViewName};
 use feature_defs::serving::{Status, StoredRow};
@@ -15,33 +16,40 @@ use super::request::Instance;
 use crate::model::Model;
 use crate::model::config::{WhenMissing, WhenStale};
 
-/// The stored rows of every instance, one a join of the service. A store that cannot be read in time makes them
-/// `UNAVAILABLE`, never late.
-pub(super) async fn read(
+/// The stored rows of every instance, one a join of its service. What several instances have in common is read once. A store
+/// that cannot be read in time makes them `UNAVAILABLE`, never late.
+pub(super) async fn read<'i>(
     reader: &OnlineReader,
-    service: &Service,
-    instances: &[Instance],
+    instances: impl Iterator<Item = (&'i Service, &'i Instance)> + Clone,
     now: Timestamp,
     within: Duration,
 ) -> Vec<Vec<StoredRow>> {
-    let width = service.joins.len();
-    if width == 0 {
-        return vec![Vec::new(); instances.len()];
+    let joins = instances.clone().flat_map(|(service, instance)| {
+        let key = |join: &'i Join| (&*join.view, join.entity_key(&instance.keys));
+        service.joins.iter().map(key)
+    });
+    let wanted: Vec<(&View, Option<EntityKey>)> = joins.collect();
+    if wanted.is_empty() {
+        return instances.map(|_| Vec::new()).collect();
     }
-    let keys: Vec<Option<EntityKey>> = instances
-        .iter()
-        .flat_map(|i| service.joins.iter().map(|join| join.entity_key(&i.keys)))
-        .collect();
-    let views = service.joins.iter().map(|join| &*join.view).cycle();
-    let lookups: Vec<Lookup<'_>> = views
-        .zip(&keys)
-        .map(|(view, key)| Lookup {
-            view,
-            key: key.as_ref(),
-        })
-        .collect();
-    let mut rows = match reader.read(&lookups, now, within).await {
-        Ok(rows) => rows.into_iter(),
+    // By the view's address: one view may be there in several definitions.
+    let mut places: HashMap<(usize, Option<&EntityKey>), usize> = HashMap::with_capacity(wanted.len());
+    let mut lookups: Vec<Lookup<'_>> = Vec::with_capacity(wanted.len());
+    let mut place_of = Vec::with_capacity(wanted.len());
+    for (view, key) in &wanted {
+        let place = *places
+            .entry((std::ptr::from_ref(*view).addr(), key.as_ref()))
+            .or_insert_with(|| {
+                lookups.push(Lookup {
+                    view,
+                    key: key.as_ref(),
+                });
+                lookups.len() - 1
+            });
+        place_of.push(place);
+    }
+    let rows = match reader.read(&lookups, now, within).await {
+        Ok(rows) => rows,
         Err(error) => {
             // The reader's own upkeep warns once; this would be a line a request.
             tracing::debug!(%error, "stored features could not be read");
@@ -50,10 +58,13 @@ pub(super) async fn read(
                 Some(_) => StoredRow::unavailable(),
                 None => StoredRow::not_found(),
             };
-            lookups.iter().map(row).collect::<Vec<_>>().into_iter()
+            lookups.iter().map(row).collect()
         }
     };
-    instances.iter().map(|_| rows.by_ref().take(width).collect()).collect()
+    let mut rows = place_of.into_iter().map(|place| rows[place].clone());
+    instances
+        .map(|(service, _)| rows.by_ref().take(service.joins.len()).collect())
+        .collect()
 }
 
 /// Whether any view of a row could not be read.
@@ -67,7 +78,7 @@ pub(super) fn is_unavailable(stored: &[StoredRow]) -> bool {
 /// A view has no row, one too old, or one that was written without a feature that the model reads, and the model's policy
 /// is to reject then.
 pub(super) fn merge(
-    model: &Model,
+    (model, service): (&Model, &Service),
     instance: &Instance,
     stored: &[StoredRow],
     now: Timestamp,
@@ -75,12 +86,12 @@ pub(super) fn merge(
 ) -> Result<Vec<Assembled>, RowError> {
     let of = |status: Status| {
         let at = stored.iter().position(|row| row.status == status);
-        at.map(|i| model.service.joins[i].alias.clone())
+        at.map(|i| service.joins[i].alias.clone())
     };
     if model.settings.when_missing == WhenMissing::Reject {
         let absent = match of(Status::NotFound) {
             Some(view) => Some(format!("view `{view}` has no row for this instance")),
-            None => lacked(&model.service, instance, stored)
+            None => lacked(service, instance, stored)
                 .map(|(view, feature)| format!("view `{view}` has no `{feature}` for this instance yet")),
         };
         if let Some(absent) = absent {
@@ -110,11 +121,11 @@ pub(super) fn merge(
         stale,
     };
     if instance.overrides.is_empty() {
-        return Ok(assemble(&model.service, parts(stored)));
+        return Ok(assemble(service, parts(stored)));
     }
-    let overridden = overridden(model, instance, stored);
-    let mut inputs = assemble(&model.service, parts(&overridden));
-    restore_statuses(&model.service, instance, stored, &mut inputs);
+    let overridden = overridden((model, service), instance, stored);
+    let mut inputs = assemble(service, parts(&overridden));
+    restore_statuses(service, instance, stored, &mut inputs);
     Ok(inputs)
 }
 
@@ -140,7 +151,7 @@ fn lacked<'a>(
 
 /// The stored rows as a caller would have them: those it touches count as present, with nulls where policy would not
 /// use what is there.
-fn overridden(model: &Model, instance: &Instance, stored: &[StoredRow]) -> Vec<StoredRow> {
+fn overridden((model, service): (&Model, &Service), instance: &Instance, stored: &[StoredRow]) -> Vec<StoredRow> {
     let mut rows = stored.to_vec();
     for (join, row) in rows.iter_mut().enumerate() {
         let touched: Vec<_> = instance.overrides.iter().filter(|o| o.join == join).collect();
@@ -150,7 +161,7 @@ fn overridden(model: &Model, instance: &Instance, stored: &[StoredRow]) -> Vec<S
         let usable = row.status == Status::Present
             || row.status == Status::OutsideMaxAge && model.settings.when_stale == WhenStale::Serve;
         if !usable {
-            row.values = vec![None; model.service.joins[join].view.fields().len()];
+            row.values = vec![None; service.joins[join].view.fields().len()];
         }
         row.status = Status::Present;
         for touch in touched {

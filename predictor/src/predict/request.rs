@@ -9,10 +9,11 @@ use feature_defs::value::{Value, ValueType};
 use serde_json::Value as Json;
 use service::nearest;
 
-use super::body::{List, Whole};
+use super::body::{Fields, List, Whole};
 use super::error::{PredictError, Problem, Problems};
-use crate::model::signature::{Element, Signature};
-use crate::model::tensor::Cell;
+use crate::model::element::Element;
+use crate::model::signature::Signature;
+use crate::model::tensor::Data;
 
 /// What a request for one model looks like.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ pub struct RequestShape {
     places: HashMap<String, usize>,
     keys: Vec<JoinKey>,
     request: Vec<Field>,
-    /// For each request feature, the tensors it goes into.
-    elements: Vec<Vec<Element>>,
+    /// For each request feature, the tensors it goes into, as so many elements if it is a list.
+    cells: Vec<Vec<(Element, Option<usize>)>>,
     overrides: bool,
 }
 
@@ -44,6 +45,14 @@ enum Slot {
         feature: usize,
         value_type: ValueType,
     },
+}
+
+/// What has been read of an instance.
+#[derive(Debug, Clone)]
+struct Given {
+    instance: Instance,
+    /// For each field that it may have, whether it was there.
+    fields: Vec<bool>,
 }
 
 /// A checked request.
@@ -115,10 +124,10 @@ impl RequestShape {
                 is(format!("{}__{}", joined.alias, field.name), slot);
             }
         }
-        let mut elements = vec![Vec::new(); service.request.len()];
-        for (input, &element) in service.inputs.iter().zip(&signature.elements) {
+        let mut cells = vec![Vec::new(); service.request.len()];
+        for (i, input) in service.inputs.iter().enumerate() {
             if let Origin::Request { index } = input.origin {
-                elements[index].push(element);
+                cells[index].push(signature.cell(i));
             }
         }
         Self {
@@ -126,7 +135,7 @@ impl RequestShape {
             places,
             keys: service.keys.clone(),
             request: service.request.clone(),
-            elements,
+            cells,
             overrides,
         }
     }
@@ -146,7 +155,7 @@ impl RequestShape {
         }
         for key in &body.unknown {
             problems.add(|| {
-                let hint = nearest::hint(key, ["instances", "ids"].into_iter());
+                let hint = nearest::hint(key, ["instances", "context", "ids"].into_iter());
                 Problem::named(key, format!("unknown key of the request{hint}"))
             });
         }
@@ -154,7 +163,8 @@ impl RequestShape {
             Some(List(Some(instances))) => Some(instances.len()),
             _ => None,
         };
-        let instances = self.instances(body.instances, max_instances, &mut problems);
+        let context = self.context(body.context, &mut problems);
+        let instances = self.instances((body.instances, &context), max_instances, &mut problems);
         let ids = read_ids(body.ids, sent, &mut problems);
         match instances {
             Some(instances) if problems.is_empty() => Ok(Request { instances, ids }),
@@ -162,7 +172,32 @@ impl RequestShape {
         }
     }
 
-    fn instances(&self, json: Option<List>, max: usize, problems: &mut Problems) -> Option<Vec<Instance>> {
+    /// What all instances have.
+    fn context(&self, fields: Option<Fields>, problems: &mut Problems) -> Given {
+        let mut context = Given {
+            instance: Instance {
+                keys: vec![None; self.keys.len()],
+                request: vec![None; self.request.len()],
+                overrides: Vec::new(),
+            },
+            fields: vec![false; self.known.len()],
+        };
+        match fields {
+            None => {}
+            Some(Fields(Some(fields))) => self.fields(&fields, &mut context, |name, problem| {
+                problems.add(|| Problem::named(&format!("context.{name}"), problem()));
+            }),
+            Some(Fields(None)) => problems.add(|| Problem::named("context", "not an object".to_owned())),
+        }
+        context
+    }
+
+    fn instances(
+        &self,
+        (json, context): (Option<List>, &Given),
+        max: usize,
+        problems: &mut Problems,
+    ) -> Option<Vec<Instance>> {
         let mut whole = |problem: String| {
             problems.add(|| Problem::named("instances", problem));
             None
@@ -184,7 +219,7 @@ impl RequestShape {
         let mut read = Vec::with_capacity(instances.len());
         for (i, instance) in instances.into_iter().enumerate() {
             match instance.0 {
-                Some(fields) => read.push(self.instance(i, &fields, problems)),
+                Some(fields) => read.push(self.instance(i, (&fields, context), problems)),
                 None => problems.add(|| Problem {
                     instance: Some(i),
                     name: None,
@@ -195,20 +230,40 @@ impl RequestShape {
         Some(read)
     }
 
-    fn instance(&self, i: usize, fields: &[(String, Json)], problems: &mut Problems) -> Instance {
-        let mut keys = vec![None; self.keys.len()];
-        let mut request = vec![None; self.request.len()];
-        let mut overrides = Vec::new();
-        let mut given = vec![false; self.known.len()];
+    fn instance(&self, i: usize, (fields, context): (&[(String, Json)], &Given), problems: &mut Problems) -> Instance {
+        let mut given = context.clone();
+        self.fields(fields, &mut given, |name, problem| {
+            problems.add(|| Problem::of_field(i, name, problem()));
+        });
+        for (known, _) in self.known.iter().zip(&given.fields).filter(|(_, given)| !**given) {
+            for slot in &known.slots {
+                let missing = match slot {
+                    Slot::Key(_) => "missing join key: send null if there is none",
+                    Slot::Request(_) => "missing request feature: send null if its value is not known",
+                    Slot::Stored { .. } => continue,
+                };
+                problems.add(|| Problem::of_field(i, &known.name, missing.to_owned()));
+            }
+        }
+        given.instance
+    }
+
+    /// Reads fields into what is given already.
+    fn fields(&self, fields: &[(String, Json)], into: &mut Given, mut problem: impl FnMut(&str, &dyn Fn() -> String)) {
         for (name, json) in fields {
             let Some(&known) = self.places.get(name) else {
-                problems.add(|| Problem::of_field(i, name, format!("unknown field{}", self.hint(name))));
+                problem(name, &|| format!("unknown field{}", self.hint(name)));
                 continue;
             };
-            if std::mem::replace(&mut given[known], true) {
-                problems.add(|| Problem::of_field(i, name, "given twice".to_owned()));
+            if std::mem::replace(&mut into.fields[known], true) {
+                problem(name, &|| "given twice".to_owned());
                 continue;
             }
+            let Instance {
+                keys,
+                request,
+                overrides,
+            } = &mut into.instance;
             for slot in &self.known[known].slots {
                 let outcome = match *slot {
                     Slot::Key(at) => self.key(at, json).map(|value| keys[at] = value),
@@ -226,25 +281,29 @@ impl RequestShape {
                         .map_err(|e| e.to_string()),
                 };
                 if let Err(wrong) = outcome {
-                    problems.add(|| Problem::of_field(i, name, wrong));
+                    problem(name, &|| wrong.clone());
                 }
             }
         }
-        for (known, _) in self.known.iter().zip(&given).filter(|(_, given)| !**given) {
-            for slot in &known.slots {
-                let missing = match slot {
-                    Slot::Key(_) => "missing join key: send null if there is none",
-                    Slot::Request(_) => "missing request feature: send null if its value is not known",
-                    Slot::Stored { .. } => continue,
-                };
-                problems.add(|| Problem::of_field(i, &known.name, missing.to_owned()));
+    }
+
+    /// Checks instances that did not come as JSON: whether their request features fit into the model's tensors.
+    pub(crate) fn check(&self, instances: &[Instance], problems: &mut Problems) {
+        for (i, instance) in instances.iter().enumerate() {
+            for (at, value) in instance.request.iter().enumerate() {
+                if let Err(wrong) = self.fits(at, value.as_ref()) {
+                    problems.add(|| Problem::of_field(i, self.request[at].name.as_str(), wrong));
+                }
             }
         }
-        Instance {
-            keys,
-            request,
-            overrides,
+    }
+
+    fn fits(&self, at: usize, value: Option<&Value>) -> Result<(), String> {
+        for &(element, list) in self.cells[at].iter().filter(|_| value.is_some()) {
+            let pushed = Data::empty(element).push(value, list);
+            pushed.map_err(|e| e.to_string())?;
         }
+        Ok(())
     }
 
     fn key(&self, at: usize, json: &Json) -> Result<Option<KeyValue>, String> {
@@ -254,11 +313,7 @@ impl RequestShape {
 
     fn request_feature(&self, at: usize, json: &Json) -> Result<Option<Value>, String> {
         let value = Value::from_json(self.request[at].value_type, json).map_err(|e| e.to_string())?;
-        for &element in &self.elements[at] {
-            if value.is_some() {
-                Cell::new(element, value.as_ref()).map_err(|e| e.to_string())?;
-            }
-        }
+        self.fits(at, value.as_ref())?;
         Ok(value)
     }
 

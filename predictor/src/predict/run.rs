@@ -3,28 +3,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use feature_defs::assemble::{Assembled, Parts, Stale, assemble};
 use feature_defs::serving::StoredRow;
 use feature_defs::time::Timestamp;
-use feature_defs::value::Value;
-use online_store::OnlineReader;
+use serde_json::Value as Json;
 use service::nearest;
 use uuid::{NoContext, Uuid};
 
-use super::answer::{Answer, CacheState, Degraded, Prediction, Row, RowError, RowStatus};
+use super::answer::{Answer, Prediction, Row, RowStatus};
 use super::budget::Budget;
-use super::cache::{self, Asking};
+use super::cache::Freshness;
 use super::error::{PredictError, shortened};
-use super::explain::{Explain, Explained};
+use super::explain::Explain;
 use super::features;
-use super::request::{Instance, Request};
+use super::plan::{Answering, Planned, Rows};
+use super::request::Instance;
+use super::shadow;
 use super::stages::Stages;
 use crate::app::App;
-use crate::meters::{self, Fault};
+use crate::meters;
+use crate::model::batcher::Thread;
 use crate::model::config::WhenUnavailable;
-use crate::model::runtime::RunError;
-use crate::model::tensor::{InputRow, Outputs};
-use crate::model::{Carried, Fallback, Model, Models, Served};
+use crate::model::{Arm, Entry, Featured, Model, Models, Served};
+use crate::serving::Serving;
 
 /// A call, before anything of it is checked.
 #[derive(Debug, Clone, Copy)]
@@ -37,23 +37,57 @@ pub struct Asked<'a> {
     pub body: &'a [u8],
     /// Whether to show inputs.
     pub explain: Explain,
+    /// Whether what is kept may answer.
+    pub freshness: Freshness,
 }
 
-/// A row on its way to an answer.
-struct Planned {
-    plan: Plan,
-    cache: CacheState,
-    degraded: Vec<Degraded>,
-    explained: Option<Explained>,
+/// Who answers a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Route<'a> {
+    /// The versions in traffic.
+    Traffic(&'a Served),
+    /// One version, and no other.
+    Pinned(&'a Arm),
 }
 
-enum Plan {
-    /// The model is to be asked.
-    Model(InputRow),
-    /// The fallback model is to be asked.
-    Fallback(InputRow),
-    /// Nothing is to be asked any more.
-    Done(Result<Outputs, RowError>),
+impl<'a> Route<'a> {
+    /// The version that the request is checked against.
+    pub(crate) fn arm(self) -> &'a Arm {
+        match self {
+            Self::Traffic(served) => &served.serving,
+            Self::Pinned(arm) => arm,
+        }
+    }
+
+    pub(crate) fn model(self) -> &'a Arc<Model> {
+        &self.arm().model
+    }
+
+    fn served(self) -> Option<&'a Served> {
+        match self {
+            Self::Traffic(served) => Some(served),
+            Self::Pinned(_) => None,
+        }
+    }
+
+    /// Its side that a feature service feeds.
+    ///
+    /// # Errors
+    /// It has none.
+    pub(crate) fn featured(self) -> Result<&'a Featured, PredictError> {
+        let model = self.model();
+        let featured = model.featured.as_ref();
+        featured.ok_or_else(|| PredictError::NeedsTensors(model.name.clone()))
+    }
+}
+
+/// How rows are to be answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    pub(crate) explain: Explain,
+    pub(crate) freshness: Freshness,
+    pub(crate) budget: Budget,
+    pub(crate) thread: Thread,
 }
 
 impl App {
@@ -64,271 +98,194 @@ impl App {
     pub async fn predict(&self, asked: Asked<'_>) -> Result<Answer, PredictError> {
         // One state from beginning to end, whatever takes its place meanwhile.
         let serving = self.serving();
-        let served =
-            find(&serving.models, &asked).inspect_err(|error| meters::not_served(error.model(), error.fault()))?;
-        let model = &served.model;
-        let budget = Budget::start(model.deadline);
-        let outcome = tokio::time::timeout_at(
-            budget.deadline().into(),
-            self.answer(&serving.reader, served, (asked, budget)),
-        )
-        .await;
+        let route = find(&serving.models, asked.model, asked.version)?;
+        let how = How {
+            explain: asked.explain,
+            freshness: asked.freshness,
+            budget: Budget::start(route.model().operated.deadline),
+            thread: Thread::Any,
+        };
+        self.within(route, how.budget, async {
+            let mut stages = Stages::default();
+            let request = route.featured()?.shape.read(asked.body, self.max_instances())?;
+            stages.validate = how.budget.elapsed();
+            self.answer_rows((&serving, route), (request.instances, request.ids), how, stages)
+                .await
+        })
+        .await
+    }
+
+    /// What `answering` gives within the budget, counted.
+    pub(crate) async fn within<T>(
+        &self,
+        route: Route<'_>,
+        budget: Budget,
+        answering: impl Future<Output = Result<T, PredictError>>,
+    ) -> Result<T, PredictError> {
+        let model = route.model();
+        let outcome = tokio::time::timeout_at(budget.deadline().into(), answering).await;
         // Work that does not wait is not interrupted by the timeout, but an answer after the deadline is no answer.
         let outcome = match outcome {
             Ok(Ok(_)) if budget.is_over() => Err(late(model)),
             Ok(outcome) => outcome,
             Err(_) => Err(late(model)),
         };
-        match &outcome {
-            Ok(answer) => model.meters.answered(&answer.stages, answer.rows.len()),
-            Err(error) => model.meters.unanswered(error.fault(), budget.elapsed()),
+        if let Err(error) = &outcome {
+            model.meters.unanswered(error.fault(), budget.elapsed());
         }
         outcome
     }
 
-    async fn answer(
+    /// Answers checked instances.
+    ///
+    /// # Errors
+    /// [`PredictError`]: no row was answered.
+    pub(crate) async fn answer_rows(
         &self,
-        reader: &OnlineReader,
-        served: &Served,
-        (asked, budget): (Asked<'_>, Budget),
+        (serving, route): (&Arc<Serving>, Route<'_>),
+        (instances, ids): (Vec<Instance>, Option<Vec<Json>>),
+        how: How,
+        mut stages: Stages,
     ) -> Result<Answer, PredictError> {
-        let model = &served.model;
         let now = self.clock().now();
-        let mut stages = Stages::default();
-        let request = model.shape.read(asked.body, self.max_instances())?;
-        stages.validate = budget.elapsed();
+        let shadow = route.served().and_then(|served| served.shadow.as_ref());
+        let shadowed = shadow.map(|shadow| instances.iter().map(|instance| shadow.carry(instance)).collect());
+        let answering = Answering::of(route)?;
+        let instances: Vec<(usize, Instance)> = instances
+            .into_iter()
+            .map(|instance| answering.assign(instance))
+            .collect();
 
         let reading = Instant::now();
-        let service = &model.service;
-        let stored = features::read(reader, service, &request.instances, now, budget.for_features()).await;
-        if !service.joins.is_empty() {
+        let wanted = instances
+            .iter()
+            .map(|(arm, instance)| (&*answering.arm(*arm).featured.service, instance));
+        let stored = features::read(&serving.reader, wanted, now, how.budget.for_features()).await;
+        if stored.iter().any(|row| !row.is_empty()) {
             stages.feature_read = Some(reading.elapsed());
         }
-        stored.iter().for_each(|row| model.meters.read(row, now));
-        if model.settings.when_unavailable == WhenUnavailable::Reject
-            && stored.iter().any(|row| features::is_unavailable(row))
-        {
-            return Err(PredictError::FeaturesUnavailable(model.name.clone()));
-        }
-
-        let rows = request.instances.iter().zip(&stored);
-        let mut planned: Vec<Planned> = rows
-            .map(|(instance, stored)| plan(served, instance, stored, (now, asked.explain)))
-            .collect();
-        ask_models(served, &mut planned, (now, budget), &mut stages).await?;
-        stages.total = budget.elapsed();
-        Ok(assemble_answer(model, request, &stored, planned, (now, stages)))
-    }
-}
-
-fn find<'a>(models: &'a Models, asked: &Asked<'_>) -> Result<&'a Served, PredictError> {
-    let (_, state) = models.get(asked.model).ok_or_else(|| PredictError::UnknownModel {
-        name: shortened(asked.model),
-        hint: nearest::hint(asked.model, models.iter().map(|(name, ..)| name.as_str())),
-    })?;
-    let Some(served) = state.served() else {
-        let name = asked.model.parse();
-        return Err(name.map_or_else(|e| PredictError::Internal(format!("{e}")), PredictError::NotLoaded));
-    };
-    match asked.version {
-        Some(version) if version != served.model.version.as_str() => Err(PredictError::UnknownVersion {
-            model: served.model.name.clone(),
-            asked: shortened(version),
-            serving: served.model.version.to_string(),
-        }),
-        _ => Ok(served),
-    }
-}
-
-fn late(model: &Model) -> PredictError {
-    PredictError::DeadlineExceeded {
-        model: model.name.clone(),
-        deadline: model.deadline,
-    }
-}
-
-/// Decides who answers a row.
-fn plan(served: &Served, instance: &Instance, stored: &[StoredRow], (now, explain): (Timestamp, Explain)) -> Planned {
-    let model = &served.model;
-    let mut degraded = Vec::new();
-    let mut explained = None;
-    let mut explain = |model: &Model, instance: &Instance, stored: &[StoredRow], inputs: &[Assembled]| {
-        if explain == Explain::Yes {
-            let stale = model.settings.when_stale.stale();
-            explained = Some(Explained::new(&model.service, instance, (stored, stale), inputs));
-        }
-    };
-    let unavailable = features::is_unavailable(stored);
-    if unavailable {
-        degraded.push(Degraded::StoreUnavailable);
-    }
-    let fallback = served
-        .fallback
-        .as_ref()
-        .filter(|_| model.settings.when_unavailable == WhenUnavailable::Fallback);
-    let plan = match fallback {
-        Some(Fallback::Output(outputs)) if unavailable => {
-            degraded.push(Degraded::FallbackOutput);
-            Plan::Done(Ok(outputs.clone()))
-        }
-        Some(Fallback::Model {
-            model: fallback,
-            request,
-            ..
-        }) if unavailable => {
-            degraded.push(Degraded::FallbackModel);
-            let instance = carry(instance, request);
-            let parts = Parts {
-                request: &instance.request,
-                stored: &[],
-                now,
-                stale: Stale::Default,
-            };
-            let inputs = assemble(&fallback.service, parts);
-            explain(fallback, &instance, &[], &inputs);
-            row(fallback, &inputs).map_or_else(|e| Plan::Done(Err(e)), Plan::Fallback)
-        }
-        _ => match features::merge(model, instance, stored, now, &mut degraded) {
-            Err(rejected) => Plan::Done(Err(rejected)),
-            Ok(inputs) => {
-                explain(model, instance, stored, &inputs);
-                row(model, &inputs).map_or_else(|e| Plan::Done(Err(e)), Plan::Model)
+        for ((arm, _), row) in instances.iter().zip(&stored) {
+            let model = answering.arm(*arm).model;
+            model.meters.read(row, now);
+            if model.settings.when_unavailable == WhenUnavailable::Reject && features::is_unavailable(row) {
+                return Err(PredictError::FeaturesUnavailable(model.name.clone()));
             }
-        },
-    };
-    Planned {
-        plan,
-        cache: CacheState::Off,
-        degraded,
-        explained,
+        }
+
+        let mut rows = Rows::new(&answering, (now, how));
+        for ((arm, instance), stored) in instances.iter().zip(&stored) {
+            rows.plan(*arm, instance, stored);
+        }
+        let planned = rows.ask(&mut stages).await?;
+        stages.total = how.budget.elapsed();
+        let answer = assemble_answer(&answering, (&planned, &stored), ids, (now, stages));
+        for arm in answering.arms() {
+            let rows = planned
+                .iter()
+                .filter(|row| std::ptr::eq(answering.arm(row.arm), arm))
+                .count();
+            if rows > 0 {
+                arm.model.meters.answered(&stages, rows);
+            }
+        }
+        if let (Some(shadow), Some(instances)) = (shadow, shadowed) {
+            shadow::predict((self, serving), shadow, instances, &answer);
+        }
+        Ok(answer)
     }
 }
 
-/// The fallback's instance, made of what the request carries.
-fn carry(instance: &Instance, request: &[Carried]) -> Instance {
-    let value = |carried: &Carried| match *carried {
-        Carried::Request(index) => instance.request[index].clone(),
-        Carried::Key(index) => instance.keys[index].clone().map(Value::from),
-    };
-    Instance {
-        keys: Vec::new(),
-        request: request.iter().map(value).collect(),
-        overrides: Vec::new(),
-    }
+/// Who answers for this model, or version of it; counted if nobody does.
+///
+/// # Errors
+/// There is no such model or version, or it does not serve.
+pub(crate) fn find<'m>(models: &'m Models, name: &str, version: Option<&str>) -> Result<Route<'m>, PredictError> {
+    look_up(models, name, version).inspect_err(|error| meters::not_served(error.model(), error.fault()))
 }
 
-fn row(model: &Model, inputs: &[Assembled]) -> Result<InputRow, RowError> {
-    InputRow::new(&model.signature, inputs).map_err(|(i, why)| RowError {
-        code: "input_out_of_range",
-        message: format!("input `{}` is {why}", model.service.inputs[i].name),
+/// The same, not counted: for those who only ask about it.
+///
+/// # Errors
+/// The same.
+pub(crate) fn look_up<'m>(models: &'m Models, name: &str, version: Option<&str>) -> Result<Route<'m>, PredictError> {
+    let entry = models.get(name).ok_or_else(|| PredictError::UnknownModel {
+        name: shortened(name),
+        hint: nearest::hint(name, models.iter().map(|(name, ..)| name.as_str())),
+    })?;
+    let served = entry.served.as_deref().ok_or_else(|| not_served(name, entry))?;
+    let Some(version) = version else {
+        return Ok(Route::Traffic(served));
+    };
+    let found = served.versions.iter().find(|(ready, _)| ready.as_str() == version);
+    found.map(|(_, arm)| Route::Pinned(arm)).ok_or_else(|| {
+        let ready: Vec<&str> = served.versions.keys().map(|version| version.as_str()).collect();
+        PredictError::UnknownVersion {
+            model: served.serving.model.name.clone(),
+            asked: shortened(version),
+            ready: ready.join(", "),
+        }
     })
 }
 
-/// Asks the model, and then its fallback, for the rows that need them.
-async fn ask_models(
-    served: &Served,
-    planned: &mut [Planned],
-    (now, budget): (Timestamp, Budget),
-    stages: &mut Stages,
-) -> Result<(), PredictError> {
-    let own: Vec<usize> = (0..served.model.signature.places.len()).collect();
-    let primary = (&served.model, own.as_slice());
-    let secondary = match &served.fallback {
-        Some(Fallback::Model { model, outputs, .. }) => Some((model, outputs.as_slice())),
-        _ => None,
-    };
-    for (i, (model, order)) in std::iter::once(primary).chain(secondary).enumerate() {
-        let (mut places, mut rows) = (Vec::new(), Vec::new());
-        for (place, planned) in planned.iter_mut().enumerate() {
-            if let (Plan::Model(row), 0) | (Plan::Fallback(row), 1) = (&mut planned.plan, i) {
-                places.push(place);
-                rows.push(InputRow(std::mem::take(&mut row.0)));
-            }
-        }
-        if rows.is_empty() {
-            continue;
-        }
-        let predicted = cache::predict(&Asking { model, now, budget }, rows, stages)
-            .await
-            .map_err(|e| match e {
-                RunError::Overloaded => PredictError::Overloaded(served.model.name.clone()),
-                RunError::Ended => late(&served.model),
-                RunError::Failed(cause) => PredictError::Internal(cause),
-            })?;
-        let mut failed = 0;
-        for (place, (outcome, state)) in places.into_iter().zip(predicted) {
-            failed += usize::from(outcome.is_err());
-            planned[place].cache = state;
-            planned[place].plan = Plan::Done(outcome.map_or_else(
-                |message| {
-                    Err(RowError {
-                        code: "model_failed",
-                        message,
-                    })
-                },
-                |outputs| Ok(reorder(&outputs, order)),
-            ));
-        }
-        if failed > 0 {
-            (0..failed).for_each(|_| model.meters.failed(Fault::Model));
-            tracing::warn!(model = %model.name, rows = failed, "the model failed on some rows");
-        }
+fn not_served(name: &str, entry: &Entry) -> PredictError {
+    match name.parse() {
+        Ok(name) if entry.is_unloaded => PredictError::Unloaded(name),
+        Ok(name) => PredictError::NotLoaded(name),
+        Err(error) => PredictError::Internal(error.to_string()),
     }
-    Ok(())
 }
 
-fn reorder(outputs: &Outputs, order: &[usize]) -> Outputs {
-    if order.len() == outputs.0.len() && order.iter().enumerate().all(|(i, o)| i == *o) {
-        return outputs.clone();
+pub(super) fn late(model: &Model) -> PredictError {
+    PredictError::DeadlineExceeded {
+        model: model.name.clone(),
+        deadline: model.operated.deadline,
     }
-    Outputs(order.iter().map(|&i| outputs.0[i].clone()).collect())
 }
 
 fn assemble_answer(
-    model: &Model,
-    request: Request,
-    stored: &[Vec<StoredRow>],
-    planned: Vec<Planned>,
+    answering: &Answering<'_>,
+    (planned, stored): (&[Planned], &[Vec<StoredRow>]),
+    ids: Option<Vec<Json>>,
     (now, stages): (Timestamp, Stages),
 ) -> Answer {
-    let mut ids = request.ids.map(Vec::into_iter);
+    let first = answering.arm(0);
+    let mut ids = ids.map(Vec::into_iter);
     let mut answer = Answer {
-        model_name: model.name.clone(),
-        model_version: model.version.clone(),
+        model_name: first.model.name.clone(),
+        model_version: first.model.version.clone(),
         predictions: Vec::with_capacity(planned.len()),
         rows: Vec::with_capacity(planned.len()),
         stages,
     };
-    for (planned, stored) in planned.into_iter().zip(stored) {
-        model.meters.cached(planned.cache);
-        planned
-            .degraded
-            .iter()
-            .for_each(|reason| model.meters.degraded(*reason));
-        let (outputs, error) = match planned.plan {
-            Plan::Done(Ok(outputs)) => (Some(outputs), None),
-            Plan::Done(Err(error)) => (None, Some(error)),
-            Plan::Model(_) | Plan::Fallback(_) => unreachable!("every planned row has been asked for"),
-        };
-        let schema = || Arc::clone(&model.output_schema);
-        answer.predictions.push(outputs.map(|outputs| Prediction {
-            schema: schema(),
-            outputs,
-        }));
+    for (planned, stored) in planned.iter().zip(stored) {
+        let arm = answering.arm(planned.arm);
+        let age = planned.made.map(|made| now.micros_since(made).max(0) / 1_000);
+        let meters = &arm.model.meters;
+        meters.cached(
+            planned.cache,
+            std::time::Duration::from_millis(age.unwrap_or_default().unsigned_abs()),
+        );
+        planned.degraded.iter().for_each(|reason| meters.degraded(*reason));
+        let prediction = planned.outcome.as_ref().ok().map(|outputs| Prediction {
+            schema: Arc::clone(&first.featured.output_schema),
+            outputs: outputs.clone(),
+        });
+        answer.predictions.push(prediction);
+        let joins = &arm.featured.service.joins;
         answer.rows.push(Row {
             prediction_id: prediction_id(now),
             id: ids.as_mut().and_then(Iterator::next),
+            model_version: (planned.arm > 0).then(|| arm.model.version.clone()),
             cache: planned.cache,
-            degraded: planned.degraded,
-            features: model
-                .service
-                .joins
+            cache_age_ms: age,
+            degraded: planned.degraded.clone(),
+            features: joins
                 .iter()
                 .zip(stored)
-                .map(|(j, row)| (j.alias.clone(), status(row, now)))
+                .map(|(join, row)| (join.alias.clone(), status(row, now)))
                 .collect(),
-            error,
-            explained: planned.explained,
+            error: planned.outcome.as_ref().err().cloned(),
+            explained: planned.explained.clone(),
         });
     }
     answer

@@ -96,12 +96,16 @@ mod tests {
     use feature_defs::value::Value;
 
     use super::*;
-    use crate::model::tensor::Outputs;
+    use crate::model::program::Outputs;
     use crate::predict::answer::CacheState;
     use crate::predict::cache_key::tests_support::key;
 
-    fn outputs() -> Outputs {
-        Outputs([Value::Float32(0.5)].into())
+    fn predicted(outcome: Result<Outputs, String>) -> Predicted {
+        Predicted {
+            outcome,
+            cache: CacheState::Miss,
+            made: "2013-11-05T16:30:00Z".parse().unwrap(),
+        }
     }
 
     async fn all_who_wait_get(predicted: Predicted) {
@@ -125,8 +129,8 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_wait_get_the_claimants_answer_or_failure() {
-        all_who_wait_get((Ok(outputs()), CacheState::Miss)).await;
-        all_who_wait_get((Err("the model failed".to_owned()), CacheState::Miss)).await;
+        all_who_wait_get(predicted(Ok(Outputs::Values([Value::Float32(0.5)].into())))).await;
+        all_who_wait_get(predicted(Err("the model failed".to_owned()))).await;
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::time::{ManualClock, Timestamp};
 use feature_defs::value::Value;
 use online_store::{Guard, OnlineStore, RedisUrl};
-use predictor::{App, Asked, Explain, LoadError, PredictError, Settings};
+use predictor::{App, Asked, Explain, Freshness, LoadError, PredictError, Settings};
 use serde_json::{Value as Json, json};
 
 const DEFINITIONS: &str = r#"
@@ -181,12 +181,14 @@ impl Bench {
         let definitions = definitions::load(&dir.path().join("features")).unwrap();
         let redis: RedisUrl = required("LARDER_TEST_REDIS_URL").parse().unwrap();
         let settings = Settings {
+            features: dir.path().join("features"),
             models: dir.path().join("models"),
             onnxruntime: PathBuf::from(required("LARDER_ONNXRUNTIME")),
             redis: redis.clone(),
             cache_redis: redis,
             sessions: 2.try_into().unwrap(),
             max_instances: 5.try_into().unwrap(),
+            model_control: true,
             limits: Settings::LIMITS,
         };
         Self {
@@ -341,6 +343,7 @@ pub(crate) async fn refused(app: &App, model: &str, body: &str) -> PredictError 
         version: None,
         body: body.as_bytes(),
         explain: Explain::No,
+        freshness: Freshness::Any,
     };
     app.predict(asked).await.unwrap_err()
 }
@@ -352,6 +355,7 @@ pub(crate) async fn ask(app: &App, model: &str, instances: Json, explain: Explai
         version: None,
         body: body.as_bytes(),
         explain,
+        freshness: Freshness::Any,
     };
     app.predict(asked)
         .await
@@ -361,9 +365,10 @@ pub(crate) async fn ask(app: &App, model: &str, instances: Json, explain: Explai
 /// How often a model has run.
 pub(crate) fn runs(model: &str) -> u64 {
     let rendered = service::telemetry::metrics_handle().render();
-    let line = format!("larder_prediction_model_run_seconds_count{{model=\"{model}\"}} ");
-    rendered
-        .lines()
-        .find_map(|l| l.strip_prefix(&line))
-        .map_or(0, |n| n.parse().unwrap())
+    let line = format!("larder_prediction_model_run_seconds_count{{model=\"{model}\",");
+    let counts = rendered.lines().filter(|l| l.starts_with(&line));
+    // Of all its versions.
+    counts
+        .map(|l| l.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
 }

@@ -49,7 +49,7 @@ async fn paths_lead_where_they_should() {
         ("POST", "/v1/models/m:predict?explain=maybe", 400, "invalid_query"),
         ("POST", "/v1/models/m:predict?explian=true", 400, "invalid_query"),
         ("DELETE", "/v1/models", 405, "method_not_allowed"),
-        ("GET", "/v2", 404, "unknown_path"),
+        ("GET", "/v3", 404, "unknown_path"),
     ] {
         let (got, body) = call(&app, method, path, good).await;
         assert_eq!(
@@ -74,6 +74,8 @@ async fn models_say_what_they_take_or_why_they_are_refused() {
     assert_eq!(status, 200);
     assert_eq!(one["versions"][0]["sha256"].as_str().map(str::len), Some(64));
     one["versions"][0]["sha256"] = "…".into();
+    // Learned, so that it depends on the machine.
+    assert!(one["versions"][0]["max_rows"].take().as_u64() > Some(0));
     insta::assert_snapshot!(serde_json::to_string_pretty(&one).unwrap(), @r#"
     {
       "name": "m",
@@ -82,9 +84,13 @@ async fn models_say_what_they_take_or_why_they_are_refused() {
         {
           "version": "1",
           "state": "serving",
-          "sha256": "…"
+          "sha256": "…",
+          "bytes": 420,
+          "max_rows": null,
+          "sessions": 2
         }
       ],
+      "version": "1",
       "feature_service": "full",
       "signature": {
         "keys": [
@@ -123,6 +129,35 @@ async fn models_say_what_they_take_or_why_they_are_refused() {
           {
             "name": "y",
             "type": "float32"
+          }
+        ]
+      },
+      "tensors": {
+        "inputs": [
+          {
+            "name": "features",
+            "type": "float32",
+            "shape": [
+              -1,
+              3
+            ]
+          }
+        ],
+        "outputs": [
+          {
+            "name": "scores",
+            "type": "float32",
+            "shape": [
+              -1,
+              2
+            ]
+          },
+          {
+            "name": "total",
+            "type": "float32",
+            "shape": [
+              1
+            ]
           }
         ]
       },
@@ -193,16 +228,18 @@ async fn metrics_tell_stages_rows_and_errors() {
     let (_, metrics) = call(&app, "GET", "/metrics", "").await;
     let metrics = metrics.as_str().unwrap();
     for line in [
-        r#"larder_prediction_seconds_bucket{model="measured",le="0.00005"}"#,
-        r#"larder_prediction_model_run_seconds_count{model="measured"} 1"#,
-        r#"larder_prediction_rows_total{model="measured"} 2"#,
-        r#"larder_prediction_cache_rows_total{model="measured",state="miss"} 2"#,
-        r#"larder_prediction_errors_total{model="measured",class="client"} 2"#,
-        r#"larder_prediction_errors_total{model="unloaded",class="infrastructure"} 1"#,
-        r#"larder_prediction_errors_total{model="unknown",class="client"}"#,
-        r#"larder_prediction_errors_total{model="late",class="infrastructure"} 1"#,
-        r#"larder_prediction_seconds_count{model="late"} 1"#,
-        r#"larder_prediction_errors_total{model="measured",class="model"} 1"#,
+        r#"larder_prediction_seconds_bucket{model="measured",version="1",le="0.00005"}"#,
+        r#"larder_prediction_model_run_seconds_count{model="measured",version="1"} 1"#,
+        r#"larder_prediction_rows_total{model="measured",version="1"} 2"#,
+        r#"larder_prediction_cache_rows_total{model="measured",version="1",state="miss"} 2"#,
+        r#"larder_prediction_errors_total{model="measured",version="1",class="client"} 1"#,
+        r#"larder_prediction_errors_total{model="measured",version="",class="client"} 1"#,
+        r#"larder_prediction_batch_rows_sum{model="measured",version="1"} "#,
+        r#"larder_prediction_errors_total{model="unloaded",version="",class="infrastructure"} 1"#,
+        r#"larder_prediction_errors_total{model="unknown",version="",class="client"}"#,
+        r#"larder_prediction_errors_total{model="late",version="1",class="infrastructure"} 1"#,
+        r#"larder_prediction_seconds_count{model="late",version="1"} 1"#,
+        r#"larder_prediction_errors_total{model="measured",version="1",class="model"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }

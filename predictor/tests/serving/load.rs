@@ -70,7 +70,7 @@ async fn what_does_not_fit_is_said() {
     assert_eq!(
         app.models()
             .serving()
-            .map(|s| s.model.name.as_str())
+            .map(|s| s.serving.model.name.as_str())
             .collect::<Vec<_>>(),
         ["good"]
     );
@@ -113,7 +113,7 @@ async fn what_does_not_fit_is_said() {
       |
     1 | deadlin = "1s"
       | ^^^^^^^
-    unknown field `deadlin`, expected one of `serve`, `deadline`, `cache`, `fallback`
+    unknown field `deadlin`, expected one of `serve`, `load`, `canary`, `shadow`, `deadline`, `cache`, `batching`, `fallback`
     model `unknown_fallback` is refused:
       - its fallback, model `nobody`, is not in the repository
     model `width` is refused:
@@ -131,7 +131,7 @@ async fn a_repository_without_any_good_model_is_an_error() {
         error.ends_with("holds no model: a model is a folder with a model.toml"),
         "{error}"
     );
-    let bench = Bench::new().model("m", "linear", "", "");
+    let bench = Bench::new().model("m", "linear", "", "inputs = \"each\"");
     let error = bench.load().unwrap_err().to_string();
     assert!(
         error.starts_with("no model can be served\nmodel `m` is refused:\n  - "),

@@ -33,7 +33,7 @@ fn bench() -> Bench {
 
 fn model(app: &App, name: &str) -> Arc<Model> {
     let models = app.models();
-    Arc::clone(&models.get(name).unwrap().1.served().unwrap().model)
+    Arc::clone(&models.get(name).unwrap().served.as_ref().unwrap().serving.model)
 }
 
 fn is_same(one: &Arc<Model>, other: &Arc<Model>) -> bool {
@@ -66,7 +66,7 @@ async fn a_model_is_loaded_anew_only_if_what_feeds_it_has_changed() {
         let models = ["full", "defaults", "base"];
         let before = models.map(|name| model(&app, name));
         bench.define(changes);
-        app.reload(&bench.features()).await.unwrap();
+        app.reload().await.unwrap();
         let after = models.map(|name| model(&app, name));
         let told = [0, 1, 2].map(|i| !is_same(&before[i], &after[i]));
         assert_eq!(told, anew, "{changes:?}");
@@ -81,7 +81,7 @@ async fn what_nobody_uses_any_more_is_taken_down() {
     let app = bench.app();
     let old = Arc::downgrade(&model(&app, "defaults"));
     bench.define(&[DEFAULT]);
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     let give_up = Instant::now() + Duration::from_secs(20);
     while old.strong_count() > 0 {
         assert!(Instant::now() < give_up, "its sessions and its cache are there still");
@@ -110,7 +110,7 @@ async fn an_answer_of_old_inputs_is_never_served_for_new_ones() {
         (&[], 1.0 + 5.0 + 700.0, 1.0 + 2.5 + 600.0),
     ] {
         bench.define(changes);
-        app.reload(&bench.features()).await.unwrap();
+        app.reload().await.unwrap();
         for _ in 0..2 {
             assert_eq!(y(&app, "m", "XX").await.0, unknown, "{changes:?}");
             assert_eq!(y(&app, "m", "UA").await.0, known, "{changes:?}");
@@ -128,7 +128,7 @@ async fn a_redis_that_is_away_holds_up_no_reload() {
         let app = bench.app();
         bench.define(&[DEFAULT]);
         let started = Instant::now();
-        app.reload(&bench.features()).await.unwrap();
+        app.reload().await.unwrap();
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
         assert_eq!(
             predict(&app, "base", json!([{ "minute": 1 }])).await["predictions"][0]["y"],
@@ -150,7 +150,7 @@ async fn what_is_known_of_the_store_stays_fresh_after_a_reload() {
     });
     for changes in [ADDED, DEFAULT] {
         bench.define(&[changes]);
-        app.reload(&bench.features()).await.unwrap();
+        app.reload().await.unwrap();
         assert_eq!(y(&app, "full", "UA").await.0, 1.0 + 2.5 + 600.0);
     }
     // A run that does not find the entity any more: only its marker tells.

@@ -134,6 +134,7 @@ async fn ids_come_back_and_ours_are_unique() {
         version: Some("1"),
         body: body.as_bytes(),
         explain: predictor::Explain::No,
+        freshness: predictor::Freshness::Any,
     };
     let answer = app.predict(asked).await.unwrap();
     assert_eq!(answer.rows[0].id, Some(json!("a")));

@@ -75,12 +75,14 @@ fn stand(tier: &str) -> Stand {
 
     let definitions = definitions::load(features.path()).unwrap_or_else(|e| panic!("{e}"));
     let settings = predictor::Settings {
+        features: features.path().to_owned(),
         models: models.path().to_owned(),
         onnxruntime: required("LARDER_ONNXRUNTIME").into(),
         redis: redis.url().parse().unwrap(),
         cache_redis: redis.url().parse().unwrap(),
         sessions: predictor::Settings::default_sessions(),
         max_instances: predictor::Settings::MAX_INSTANCES,
+        model_control: false,
         limits: predictor::Settings::LIMITS,
     };
     let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1 << 50)));
@@ -156,6 +158,7 @@ async fn ask(stand: &Stand, levels: &[Level], asked: &[(usize, u8, u8)]) -> Vec<
         version: None,
         body: body.as_bytes(),
         explain: Explain::No,
+        freshness: predictor::Freshness::Any,
     };
     let answer = serde_json::to_value(stand.predictor.predict(asking).await.unwrap()).unwrap();
     for (i, (user, a, c)) in asked.iter().enumerate() {

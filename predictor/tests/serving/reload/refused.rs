@@ -1,13 +1,11 @@
 //! Definitions that cannot be taken up, and models that they fit no more.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use feature_defs::value::Value;
 use predictor::App;
-use predictor::model::State;
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
@@ -55,7 +53,7 @@ async fn a_model_that_no_longer_fits_serves_on_by_what_it_was_loaded_with() {
         "{ name = \"arrivals\", type = \"float64\" }",
     );
     bench.define(&[REMOVED, retyped]);
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     assert!(is_same(&full, &model(&app, "full")));
     assert_eq!(y(&app, "full", "UA").await, (expected.0, "hit_memory".to_owned()));
     assert_eq!(y(&app, "defaults", "UA").await.0, 1.0 + 2.5 + 700.0);
@@ -76,13 +74,13 @@ async fn a_model_that_no_longer_fits_serves_on_by_what_it_was_loaded_with() {
         problem(&app, "model full").await,
         json!(format!("{reason}; version 1 serves on as it was loaded before"))
     );
-    assert!(matches!(app.models().get("full").unwrap().1, State::Kept(..)));
+    assert!(app.models().get("full").unwrap().is_kept);
     assert_eq!(problem(&app, "model defaults").await, Json::Null);
     assert_eq!(problem(&app, "definitions").await, Json::Null, "they are good");
 
     // And again, from what was kept.
     bench.define(&[REMOVED]);
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     assert!(is_same(&full, &model(&app, "full")));
     // Rows are written anew by the new definition; then the service is back as it was.
     bench
@@ -93,7 +91,7 @@ async fn a_model_that_no_longer_fits_serves_on_by_what_it_was_loaded_with() {
         .await;
     assert_eq!(y(&app, "full", "UA").await.0, 1.0 + 5.0 + 800.0);
     bench.define(&[]);
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     assert!(is_same(&full, &model(&app, "full")), "nothing has to be loaded");
     assert_eq!(problem(&app, "model full").await, Json::Null);
     assert_eq!(get(&app, "/v1/models/full").await.get("reasons"), None);
@@ -129,7 +127,7 @@ async fn fallbacks_hold_across_reloads() {
     );
     let base = model(&app, "base");
     bench.define(&[other]);
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     assert_eq!(falls_back(&app).await, -3.0);
     assert!(!is_same(&base, &model(&app, "base")));
     assert_eq!(
@@ -146,11 +144,11 @@ async fn fallbacks_hold_across_reloads() {
 
     // A fallback that serves on as it was is as good as another, for a model that is loaded anew.
     bench.define(&[]);
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     assert_eq!(problem(&app, "model m").await, Json::Null);
     let (m, base) = (model(&app, "m"), model(&app, "base"));
     bench.define(&[("name = \"minute_only\"", "name = \"minute\""), ADDED]);
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     assert!(!is_same(&m, &model(&app, "m")) && is_same(&base, &model(&app, "base")));
     assert_eq!(problem(&app, "model m").await, Json::Null);
     assert_ne!(problem(&app, "model base").await, Json::Null);
@@ -175,7 +173,7 @@ async fn what_cannot_be_taken_up_changes_nothing_and_is_told() {
         ),
     ] {
         bench.define(changes);
-        let error = app.reload(&bench.features()).await.unwrap_err().to_string();
+        let error = app.reload().await.unwrap_err().to_string();
         assert!(error.contains(mention), "{error}");
         let told = problem(&app, "definitions").await;
         assert!(told.as_str().unwrap().contains(&error), "{told}");
@@ -184,13 +182,19 @@ async fn what_cannot_be_taken_up_changes_nothing_and_is_told() {
         }
         assert_eq!(y(&app, "defaults", "XX").await.0, 1.0 + 5.0 + 700.0);
     }
-    let nowhere = app.reload(Path::new("/nowhere")).await.unwrap_err().to_string();
+    let elsewhere = bench.features().with_extension("away");
+    std::fs::rename(bench.features(), &elsewhere).unwrap();
+    let nowhere = app.reload().await.unwrap_err().to_string();
     assert!(
-        nowhere.starts_with("the feature definitions in /nowhere are wrong"),
+        nowhere.starts_with(&format!(
+            "the feature definitions in {} are wrong",
+            bench.features().display()
+        )),
         "{nowhere}"
     );
+    std::fs::rename(&elsewhere, bench.features()).unwrap();
     bench.define(&[DEFAULT]);
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     assert_eq!(problem(&app, "definitions").await, Json::Null);
     assert_eq!(y(&app, "defaults", "XX").await.0, 1.0 + 7.5 + 700.0);
     for outcome in ["done", "refused"] {
@@ -207,7 +211,7 @@ async fn a_reload_looks_at_the_repository_too() {
     let bench = bench.model("more", "picky", PATIENT, NUMBER);
     bench.write("spoiled/model.toml", b"deadlin = \"1s\"");
     std::fs::remove_dir_all(bench.models().join("base")).unwrap();
-    app.reload(&bench.features()).await.unwrap();
+    app.reload().await.unwrap();
     let models = app.models();
     let names: Vec<_> = models.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["defaults", "full", "more", "spoiled"]);
@@ -217,7 +221,7 @@ async fn a_reload_looks_at_the_repository_too() {
     assert_eq!(metric("larder_model_refused{model=\"spoiled\"}"), Some(1.0));
     // With nothing left to serve, what serves stays.
     std::fs::remove_dir_all(bench.models()).unwrap();
-    let error = app.reload(&bench.features()).await.unwrap_err().to_string();
+    let error = app.reload().await.unwrap_err().to_string();
     assert!(error.contains("cannot read the model repository"), "{error}");
     assert_eq!(y(&app, "full", "XX").await.0, 1.0 - 10.0 - 100.0);
 }

@@ -1,0 +1,192 @@
+//! What an operator does to one model of a running predictor: loads it, takes it out of service, or gives the traffic to
+//! another of its versions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use service::nearest;
+use toml_edit::DocumentMut;
+
+use crate::app::App;
+use crate::model::{ModelName, Version, VersionState, repository};
+use crate::predict::shortened;
+use crate::reload::ReloadError;
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such model.
+    #[error("there is no model `{name}` in the repository{hint}")]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// The nearest name.
+        hint: String,
+    },
+    /// Models are not to be controlled by callers.
+    #[error("this predictor does not let callers control its models: it was started with --model-control false")]
+    Forbidden,
+    /// What its files say does not fit.
+    #[error("model `{name}` is refused: {}", .reasons.join("; "))]
+    Refused {
+        /// The model.
+        name: ModelName,
+        /// Everything that is wrong.
+        reasons: Vec<String>,
+    },
+    /// `model.toml` cannot be changed.
+    #[error("{} cannot be changed: {why}; change `serve` where the repository comes from", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Nothing could be reloaded.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+}
+
+impl App {
+    /// Loads a model, as its files are now; one that was unloaded serves again.
+    ///
+    /// # Errors
+    /// [`ControlError`]; what served serves on.
+    pub async fn load_model(self: &Arc<Self>, name: &str) -> Result<(), ControlError> {
+        let name = self.known(name)?;
+        let mut unloaded = self.reloading().lock().await;
+        let was_unloaded = unloaded.remove(&name);
+        let outcome = self.reload_without(&unloaded).await;
+        if outcome.is_err() && was_unloaded {
+            unloaded.insert(name.clone());
+        }
+        outcome?;
+        self.refused(&name)
+            .map_or(Ok(()), |reasons| Err(ControlError::Refused { name, reasons }))
+    }
+
+    /// Takes a model out of service, until it is loaded or the predictor starts anew.
+    ///
+    /// # Errors
+    /// [`ControlError`]; it serves on.
+    pub async fn unload_model(self: &Arc<Self>, name: &str) -> Result<(), ControlError> {
+        let name = self.known(name)?;
+        let mut unloaded = self.reloading().lock().await;
+        unloaded.insert(name.clone());
+        let outcome = self.reload_without(&unloaded).await;
+        if outcome.is_err() {
+            unloaded.remove(&name);
+        }
+        Ok(outcome?)
+    }
+
+    /// Gives a model's traffic to `version`, by writing so into its `model.toml`: all predictors that share the repository
+    /// follow, and restarts keep it. A canary of that version has had its time, and goes.
+    ///
+    /// # Errors
+    /// [`ControlError`]: the version does not fit, or the file cannot be written; what served serves on.
+    pub async fn promote(self: &Arc<Self>, name: &str, version: &Version) -> Result<(), ControlError> {
+        let name = self.known(name)?;
+        let unloaded = self.reloading().lock().await;
+        let path = repository::model_file(&self.loader().dir, &name);
+        let file = |why: String| ControlError::File {
+            path: path.clone(),
+            why,
+        };
+        let before = fs::read_to_string(&path).map_err(|e| file(e.to_string()))?;
+        let after = promoted(&before, version).map_err(&file)?;
+        write(&path, &after).map_err(|e| file(e.to_string()))?;
+        let outcome = self.reload_without(&unloaded).await;
+        let serves = {
+            let models = self.models();
+            let entry = models.get(name.as_str());
+            entry.is_some_and(|entry| entry.versions.get(version) == Some(&VersionState::Serving))
+        };
+        if outcome.is_ok() && serves {
+            return Ok(());
+        }
+        let reasons = self.refused(&name).unwrap_or_default();
+        // As it was, or the next start would find what does not fit.
+        write(&path, &before).map_err(|e| file(e.to_string()))?;
+        outcome?;
+        self.reload_without(&unloaded).await?;
+        Err(ControlError::Refused { name, reasons })
+    }
+
+    /// The repository's model of this name, loaded or not.
+    fn known(&self, name: &str) -> Result<ModelName, ControlError> {
+        if !self.is_controlled() {
+            return Err(ControlError::Forbidden);
+        }
+        let dir = &self.loader().dir;
+        let parsed = name.parse().ok().filter(|name| repository::holds(dir, name));
+        parsed.ok_or_else(|| {
+            let known = repository::folders(dir)
+                .map(|folders| folders.models)
+                .unwrap_or_default();
+            ControlError::UnknownModel {
+                hint: nearest::hint(name, known.iter().map(ModelName::as_str)),
+                name: shortened(name),
+            }
+        })
+    }
+
+    fn refused(&self, name: &ModelName) -> Option<Vec<String>> {
+        let models = self.models();
+        let problems = &models.get(name.as_str())?.problems;
+        (!problems.is_empty()).then(|| problems.clone())
+    }
+}
+
+/// `model.toml` with `serve = "version"`, and all else as it was, comments too.
+fn promoted(text: &str, version: &Version) -> Result<String, String> {
+    let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
+    match document.get_mut("serve").and_then(|item| item.as_value_mut()) {
+        Some(value) => {
+            let decor = value.decor().clone();
+            *value = version.as_str().into();
+            *value.decor_mut() = decor;
+        }
+        None => {
+            document.insert("serve", toml_edit::value(version.as_str()));
+        }
+    }
+    let canary = document.get("canary").and_then(|canary| canary.get("version"));
+    if canary.and_then(|canary| canary.as_str()) == Some(version.as_str()) {
+        document.remove("canary");
+    }
+    Ok(document.to_string())
+}
+
+/// In whole or not at all.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("toml.new");
+    fs::write(&new, text)?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promotion_changes_what_it_must_and_no_more() {
+        let text = "# Ours.\nserve = \"3\" # since May\ndeadline = \"50ms\"\ncanary = { version = \"4\", share = 0.1 }\nshadow = \"5\"\n";
+        let four = promoted(text, &"4".parse().unwrap()).unwrap();
+        assert_eq!(
+            four,
+            "# Ours.\nserve = \"4\" # since May\ndeadline = \"50ms\"\nshadow = \"5\"\n"
+        );
+        let two = promoted(text, &"2".parse().unwrap()).unwrap();
+        assert_eq!(two, text.replace("\"3\"", "\"2\""));
+        assert_eq!(
+            promoted("deadline = \"1s\"\n", &"2".parse().unwrap()).unwrap(),
+            "deadline = \"1s\"\nserve = \"2\"\n"
+        );
+        assert_eq!(
+            promoted("[cache]\ntier = \"off\"\n", &"2".parse().unwrap()).unwrap(),
+            "serve = \"2\"\n[cache]\ntier = \"off\"\n"
+        );
+    }
+}

@@ -1,0 +1,512 @@
+//! The sessions of one version of a model, and those who wait for one.
+//!
+//! A small, cheap batch that finds a session free runs where it is: a hop to another thread costs more. Everything else is
+//! queued, and whoever has a session goes on with what is waiting until nothing is: an idle server adds no wait, and under
+//! load batches form by themselves.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use metrics::Histogram;
+use ort::session::Session;
+use tokio::sync::oneshot;
+
+use super::cost::Cost;
+use super::program::{Inputs, Outputs, Program};
+use super::ticket::{Control, Leave, Ticket};
+
+/// A run expected to take longer than this leaves the worker, which has other requests to serve.
+const INLINE_LIMIT: Duration = Duration::from_millis(1);
+/// A larger batch leaves the worker whatever it is expected to take.
+const INLINE_ROWS: usize = 32;
+/// Requests that may wait for a session, for each session there is, unless configured.
+const WAITING_PER_SESSION: usize = 64;
+/// The rows of a batch at most, unless configured.
+const MOST_ROWS: usize = 1_024;
+/// The rows of a batch while nothing is known of what they cost.
+const FIRST_ROWS: usize = 32;
+
+/// Bounds of batches.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The rows of a batch; learned from runs if not set.
+    pub max_rows: Option<NonZero<usize>>,
+    /// How long a row waits for others.
+    pub max_wait: Option<Duration>,
+    /// Requests that may wait; by the number of sessions if not set.
+    pub max_waiting: Option<NonZero<usize>>,
+    /// How long a batch should run at most, for learning.
+    pub aim: Duration,
+}
+
+/// Runs batches in the sessions of one version of a model.
+pub struct Batcher {
+    state: Mutex<State>,
+    /// Told when the queue has grown, to those who wait for it to.
+    more: Condvar,
+    sessions: usize,
+    bounds: Bounds,
+    cost: Cost,
+    rows: Histogram,
+}
+
+struct State {
+    idle: Vec<Session>,
+    queue: VecDeque<Job>,
+}
+
+/// A part of a request that waits for a session.
+struct Job {
+    program: Arc<Program>,
+    inputs: Inputs,
+    until: Instant,
+    queued: Instant,
+    ticket: Arc<Ticket>,
+    reply: oneshot::Sender<Result<Ran, RunError>>,
+}
+
+/// Whether a batch may run on the caller's worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// If it is small and cheap.
+    Any,
+    /// Never: nobody waits for it.
+    Other,
+}
+
+/// Why a batch has no outputs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// As many requests wait for a session as may.
+    #[error("as many requests wait for the model as may")]
+    Overloaded,
+    /// The deadline passed, or nobody waits any more, before all rows had an answer.
+    #[error("the run was ended early")]
+    Ended,
+    /// The model failed, or gave something else than one value a row.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Outputs of a batch, with how long it waited and ran.
+#[derive(Debug)]
+pub struct Ran {
+    /// One a unit: its outputs, or why the model failed on it.
+    pub rows: Vec<Result<Outputs, String>>,
+    /// How long the batch waited for a session.
+    pub waited: Duration,
+    /// How long the model ran.
+    pub ran: Duration,
+}
+
+impl std::fmt::Debug for Batcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batcher")
+            .field("sessions", &self.sessions)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Batcher {
+    /// A batcher of these sessions. `rows` records how many rows each run has.
+    pub fn new(sessions: Vec<Session>, bounds: Bounds, rows: Histogram) -> Self {
+        Self {
+            sessions: sessions.len(),
+            state: Mutex::new(State {
+                idle: sessions,
+                queue: VecDeque::new(),
+            }),
+            more: Condvar::new(),
+            bounds,
+            cost: Cost::default(),
+            rows,
+        }
+    }
+
+    /// Runs every session once and more, with one row and with several; learns what a run costs.
+    ///
+    /// # Errors
+    /// A sentence if the model fails, or gives something else than is wanted.
+    pub fn warm_up(&self, program: &Program, row: &Inputs) -> Result<(), String> {
+        let mut state = self.lock();
+        let control = Control::new(None)?;
+        let time = |session: &mut Session, rows: usize| {
+            let batch = row.select(std::iter::repeat_n(0, rows));
+            let started = Instant::now();
+            program
+                .run(session, &batch, control.options())
+                .map(|_| started.elapsed())
+                .map_err(|e| format!("warming up with {rows} row(s): {e}"))
+        };
+        let mut seen = (Duration::ZERO, (2, Duration::ZERO));
+        for session in &mut state.idle {
+            // The first may pay for something that happens once.
+            time(session, 1)?;
+            let three = time(session, 3)?;
+            let one = time(session, 1)?;
+            // The most that was seen: to leave the worker in vain costs a little, to hold it up costs others.
+            seen = (one.max(seen.0), (3, three.max(seen.1.1)));
+        }
+        // A larger one tells more of what a row costs, if it can be had in the time of a batch.
+        let session = state.idle.first_mut().filter(|_| seen.1.1 < self.bounds.aim / 10);
+        if let Some(session) = session {
+            seen.1 = (FIRST_ROWS, time(session, FIRST_ROWS)?);
+        }
+        self.cost.measured(seen.0, seen.1);
+        Ok(())
+    }
+
+    /// Runs a batch once, on the thread that is here, while nobody else knows this batcher.
+    ///
+    /// # Errors
+    /// A sentence if the model fails, or gives something else than is wanted.
+    pub fn try_out(&self, program: &Program, inputs: &Inputs) -> Result<(), String> {
+        let control = Control::new(None)?;
+        let mut state = self.lock();
+        let session = state.idle.first_mut().ok_or("all sessions are in use")?;
+        let started = Instant::now();
+        program.run(session, inputs, control.options())?;
+        self.cost.learn(inputs.units(), started.elapsed());
+        Ok(())
+    }
+
+    /// The rows of a batch at most.
+    pub fn max_rows(&self) -> usize {
+        let learned = || {
+            let rows = self.cost.rows_within(self.bounds.aim).unwrap_or(FIRST_ROWS);
+            rows.clamp(1, MOST_ROWS)
+        };
+        self.bounds.max_rows.map_or_else(learned, NonZero::get)
+    }
+
+    /// How many batches run at once.
+    pub fn sessions(&self) -> usize {
+        self.sessions
+    }
+
+    /// What a run of so many rows is expected to take.
+    pub fn expected(&self, rows: usize) -> Option<Duration> {
+        self.cost.expected(rows)
+    }
+
+    /// Runs `inputs`, in parts if there are more rows than a batch may have. When the model fails on a batch, the rows that
+    /// it does not fail on are found by halving, `until` the deadline at most. Dropping the future takes its rows out.
+    ///
+    /// # Errors
+    /// [`RunError`]; after [`RunError::Overloaded`] of a small batch nothing was done.
+    pub async fn run(
+        self: &Arc<Self>,
+        program: &Arc<Program>,
+        inputs: Inputs,
+        until: Instant,
+        thread: Thread,
+    ) -> Result<Ran, RunError> {
+        let max = self.max_rows();
+        if inputs.units() <= max {
+            return self.run_part(program, inputs, until, thread).await;
+        }
+        let started = Instant::now();
+        let parts = inputs.split(max).into_iter();
+        // As many at once as there are sessions: between them others have their turn.
+        let runs = parts.map(|part| self.run_part(program, part, until, Thread::Other));
+        let mut runs = stream::iter(runs).buffered(self.sessions);
+        let mut whole: Option<Ran> = None;
+        while let Some(part) = runs.next().await {
+            let part = part?;
+            match &mut whole {
+                None => whole = Some(part),
+                Some(whole) => whole.rows.extend(part.rows),
+            }
+        }
+        let mut whole = whole.ok_or_else(|| RunError::Failed("there is nothing to run".to_owned()))?;
+        whole.ran = started.elapsed().saturating_sub(whole.waited);
+        Ok(whole)
+    }
+
+    async fn run_part(
+        self: &Arc<Self>,
+        program: &Arc<Program>,
+        inputs: Inputs,
+        until: Instant,
+        thread: Thread,
+    ) -> Result<Ran, RunError> {
+        let queued = Instant::now();
+        if thread == Thread::Any && self.is_cheap(inputs.units()) {
+            let free = {
+                let mut state = self.lock();
+                // Whoever waits comes first.
+                if state.queue.is_empty() { state.idle.pop() } else { None }
+            };
+            if let Some(session) = free {
+                let mut lease = Lease::begun(self, session);
+                let control = Control::new(Some(until)).map_err(RunError::Failed)?;
+                let rows = self.run_here(lease.session(), program, &inputs, &control)?;
+                return Ok(Ran {
+                    rows,
+                    waited: Duration::ZERO,
+                    ran: queued.elapsed(),
+                });
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        let ticket = Arc::new(Ticket::default());
+        self.queue(Job {
+            program: Arc::clone(program),
+            inputs,
+            until,
+            queued,
+            ticket: Arc::clone(&ticket),
+            reply,
+        })?;
+        let _leaves_with_us = Leave(ticket);
+        answer
+            .await
+            .unwrap_or_else(|_| Err(RunError::Failed("the run ended without an answer".to_owned())))
+    }
+
+    fn is_cheap(&self, rows: usize) -> bool {
+        rows <= INLINE_ROWS
+            && self.bounds.max_wait.is_none()
+            && self
+                .cost
+                .expected(rows)
+                .is_some_and(|expected| expected <= INLINE_LIMIT)
+    }
+
+    fn queue(self: &Arc<Self>, job: Job) -> Result<(), RunError> {
+        let mut state = self.lock();
+        let max = self
+            .bounds
+            .max_waiting
+            .map_or(self.sessions * WAITING_PER_SESSION, NonZero::get);
+        if state.queue.len() >= max {
+            state.queue.retain(|job| !job.ticket.is_gone());
+        }
+        if state.queue.len() >= max {
+            return Err(RunError::Overloaded);
+        }
+        state.queue.push_back(job);
+        match state.idle.pop() {
+            Some(session) => self.go_on(session),
+            None => self.more.notify_all(),
+        }
+        Ok(())
+    }
+
+    /// Runs what is waiting, on another thread, until nothing is.
+    fn go_on(self: &Arc<Self>, session: Session) {
+        let mut lease = Lease {
+            batcher: Arc::clone(self),
+            session: Some(session),
+            has_begun: false,
+        };
+        tokio::task::spawn_blocking(move || {
+            lease.has_begun = true;
+            let batcher = Arc::clone(&lease.batcher);
+            while let Some((jobs, control)) = batcher.take() {
+                batcher.run_jobs(lease.session(), jobs, &control);
+            }
+        });
+    }
+
+    /// The next batch, if any request waits that is still wanted.
+    fn take(&self) -> Option<(Vec<Job>, Arc<Control>)> {
+        let mut state = self.lock();
+        loop {
+            state.drop_overdue();
+            let front = state.queue.front()?;
+            let Some(max_wait) = self.bounds.max_wait else { break };
+            let ready = (front.queued + max_wait).min(front.until);
+            let left = ready.saturating_duration_since(Instant::now());
+            let waiting: usize = state.queue.iter().map(|job| job.inputs.units()).sum();
+            if left.is_zero() || waiting >= self.max_rows() {
+                break;
+            }
+            let waited = self.more.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let max = self.max_rows();
+        let mut jobs: Vec<Job> = Vec::new();
+        let mut rows = 0;
+        while let Some(front) = state.queue.front() {
+            let joins = jobs.first().is_none_or(|first| {
+                Arc::ptr_eq(&first.program, &front.program)
+                    && first.inputs.fits(&front.inputs)
+                    && rows + front.inputs.units() <= max
+            });
+            if !joins {
+                break;
+            }
+            rows += front.inputs.units();
+            jobs.extend(state.queue.pop_front());
+            state.drop_overdue();
+        }
+        let until = jobs.iter().map(|job| job.until).max();
+        drop(state);
+        match Control::new(until) {
+            Ok(control) => {
+                jobs.retain(|job| job.ticket.begin(&control));
+                // From here on those who wait decide.
+                control.leave();
+                Some((jobs, control))
+            }
+            Err(why) => {
+                let replies = jobs.into_iter().map(|job| job.reply);
+                replies.for_each(|reply| reply_with(reply, Err(RunError::Failed(why.clone()))));
+                None
+            }
+        }
+    }
+
+    fn run_jobs(&self, session: &mut Session, jobs: Vec<Job>, control: &Control) {
+        let mut jobs = jobs.into_iter();
+        let Some(Job {
+            program,
+            mut inputs,
+            reply,
+            queued,
+            ..
+        }) = jobs.next()
+        else {
+            // All of them have left.
+            return;
+        };
+        let started = Instant::now();
+        let mut replies = vec![(inputs.units(), queued, reply)];
+        for job in jobs {
+            inputs.append(&job.inputs);
+            replies.push((job.inputs.units(), job.queued, job.reply));
+        }
+        let outcome = self.run_here(session, &program, &inputs, control);
+        let ran = started.elapsed();
+        let mut rows = match outcome {
+            Ok(rows) => Ok(rows.into_iter()),
+            Err(error) => Err(error),
+        };
+        for (units, queued, reply) in replies {
+            let part = match &mut rows {
+                Ok(rows) => Ok(Ran {
+                    rows: rows.by_ref().take(units).collect(),
+                    waited: started.saturating_duration_since(queued),
+                    ran,
+                }),
+                Err(error) => Err(error.clone()),
+            };
+            reply_with(reply, part);
+        }
+    }
+
+    fn run_here(
+        &self,
+        session: &mut Session,
+        program: &Program,
+        inputs: &Inputs,
+        control: &Control,
+    ) -> Result<Vec<Result<Outputs, String>>, RunError> {
+        let started = Instant::now();
+        match program.run(session, inputs, control.options()) {
+            Ok(outputs) => {
+                self.cost.learn(inputs.units(), started.elapsed());
+                record(&self.rows, inputs.units());
+                Ok(outputs.into_iter().map(Ok).collect())
+            }
+            Err(_) if control.is_over() => Err(RunError::Ended),
+            Err(reason) => {
+                let mut answers = Vec::with_capacity(inputs.units());
+                halve(session, program, inputs, (reason, control), &mut answers)?;
+                Ok(answers)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Lets go of what stands first and is not wanted any more: its caller has left, or has been told that it was too late.
+    fn drop_overdue(&mut self) {
+        let now = Instant::now();
+        while let Some(front) = self.queue.front()
+            && (front.ticket.is_gone() || front.until <= now)
+        {
+            if let Some(job) = self.queue.pop_front() {
+                reply_with(job.reply, Err(RunError::Ended));
+            }
+        }
+    }
+}
+
+/// A session on loan: it goes back to the others, or on with what waits, also when a run panics.
+struct Lease {
+    batcher: Arc<Batcher>,
+    session: Option<Session>,
+    /// If not, the process is stopping: nothing can be begun any more.
+    has_begun: bool,
+}
+
+impl Lease {
+    fn begun(batcher: &Arc<Batcher>, session: Session) -> Self {
+        Self {
+            batcher: Arc::clone(batcher),
+            session: Some(session),
+            has_begun: true,
+        }
+    }
+
+    fn session(&mut self) -> &mut Session {
+        self.session.as_mut().expect("it is there until it is given back")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let mut state = self.batcher.lock();
+        if self.has_begun && !state.queue.is_empty() {
+            drop(state);
+            self.batcher.go_on(session);
+        } else {
+            state.idle.push(session);
+        }
+    }
+}
+
+fn reply_with(reply: oneshot::Sender<Result<Ran, RunError>>, outcome: Result<Ran, RunError>) {
+    // Whoever has left needs no answer.
+    let _unwanted = reply.send(outcome);
+}
+
+/// Finds the rows that the model does not fail on, after it failed on all of them for `reason`.
+fn halve(
+    session: &mut Session,
+    program: &Program,
+    inputs: &Inputs,
+    (reason, control): (String, &Control),
+    answers: &mut Vec<Result<Outputs, String>>,
+) -> Result<(), RunError> {
+    let units = inputs.units();
+    if units < 2 {
+        answers.push(Err(reason));
+        return Ok(());
+    }
+    for half in [0..units / 2, units / 2..units] {
+        let half = inputs.select(half);
+        match program.run(session, &half, control.options()) {
+            Ok(outputs) => answers.extend(outputs.into_iter().map(Ok)),
+            Err(_) if control.is_over() => return Err(RunError::Ended),
+            Err(reason) => halve(session, program, &half, (reason, control), answers)?,
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "batches have no 2^53 rows")]
+fn record(histogram: &Histogram, rows: usize) {
+    histogram.record(rows as f64);
+}

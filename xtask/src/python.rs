@@ -71,7 +71,7 @@ pub(crate) fn packages(instance: &mut Instance) -> Result<PathBuf> {
     if let Some(ready) = Ready::find(&dir, &stamp) {
         return Ok(ready.0);
     }
-    say::step("Getting the tests' Python packages (about 40 MB, once)");
+    say::step("Getting the tests' Python packages (about 60 MB, once)");
     let part = Ready::begin(&dir)?;
     let mut pip = pip("install");
     pip.args(["--only-binary=:all:", "--no-deps", "--target"])

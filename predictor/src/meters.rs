@@ -66,9 +66,20 @@ pub struct Meters {
     degraded: [Counter; 4],
     errors: [Counter; 3],
     views: Vec<ViewMeters>,
-    batches: Histogram,
+    batches: BatchMeters,
     cached: CacheMeters,
     shadows: [Counter; 4],
+}
+
+/// What is measured of one version's batches. Cheap to clone.
+#[derive(Clone)]
+pub struct BatchMeters {
+    /// How many rows each has.
+    pub rows: Histogram,
+    /// How many run now.
+    pub running: Gauge,
+    /// How many requests wait for one.
+    pub waiting: Gauge,
 }
 
 /// What is measured of one version's predictions in memory. Cheap to clone.
@@ -183,7 +194,11 @@ impl Meters {
                 .flat_map(|service| &service.joins)
                 .map(|join| view(join.view.name.as_str()))
                 .collect(),
-            batches: timer("larder_prediction_batch_rows"),
+            batches: BatchMeters {
+                rows: timer("larder_prediction_batch_rows"),
+                running: gauge!("larder_prediction_batches_running", labels.iter()),
+                waiting: gauge!("larder_prediction_requests_waiting", labels.iter()),
+            },
             cached: CacheMeters {
                 bytes: gauge!("larder_prediction_cache_bytes", labels.iter()),
                 entries: gauge!("larder_prediction_cache_entries", labels.iter()),
@@ -195,8 +210,8 @@ impl Meters {
         }
     }
 
-    /// How many rows its runs have.
-    pub fn batches(&self) -> Histogram {
+    /// Of its batches.
+    pub fn batches(&self) -> BatchMeters {
         self.batches.clone()
     }
 

@@ -10,13 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use metrics::Histogram;
+use metrics::{Gauge, Histogram};
 use ort::session::Session;
 use tokio::sync::oneshot;
 
 use super::cost::Cost;
 use super::program::{Inputs, Outputs, Program};
 use super::ticket::{Control, Leave, Ticket};
+use crate::meters::BatchMeters;
 
 /// A run expected to take longer than this leaves the worker, which has other requests to serve.
 const INLINE_LIMIT: Duration = Duration::from_millis(1);
@@ -50,7 +51,7 @@ pub struct Batcher {
     sessions: usize,
     bounds: Bounds,
     cost: Cost,
-    rows: Histogram,
+    meters: BatchMeters,
 }
 
 struct State {
@@ -112,8 +113,8 @@ impl std::fmt::Debug for Batcher {
 }
 
 impl Batcher {
-    /// A batcher of these sessions. `rows` records how many rows each run has.
-    pub fn new(sessions: Vec<Session>, bounds: Bounds, rows: Histogram) -> Self {
+    /// A batcher of these sessions.
+    pub fn new(sessions: Vec<Session>, bounds: Bounds, meters: BatchMeters) -> Self {
         Self {
             sessions: sessions.len(),
             state: Mutex::new(State {
@@ -123,7 +124,7 @@ impl Batcher {
             more: Condvar::new(),
             bounds,
             cost: Cost::default(),
-            rows,
+            meters,
         }
     }
 
@@ -263,6 +264,7 @@ impl Batcher {
             reply,
         })?;
         let _leaves_with_us = Leave(ticket);
+        let _waiting = Counted::of(&self.meters.waiting);
         answer
             .await
             .unwrap_or_else(|_| Err(RunError::Failed("the run ended without an answer".to_owned())))
@@ -407,11 +409,12 @@ impl Batcher {
         inputs: &Inputs,
         control: &Control,
     ) -> Result<Vec<Result<Outputs, String>>, RunError> {
+        let _running = Counted::of(&self.meters.running);
         let started = Instant::now();
         match program.run(session, inputs, control.options()) {
             Ok(outputs) => {
                 self.cost.learn(inputs.units(), started.elapsed());
-                record(&self.rows, inputs.units());
+                record(&self.meters.rows, inputs.units());
                 Ok(outputs.into_iter().map(Ok).collect())
             }
             Err(_) if control.is_over() => Err(RunError::Ended),
@@ -474,6 +477,22 @@ impl Drop for Lease {
         } else {
             state.idle.push(session);
         }
+    }
+}
+
+/// One more, for as long as it is held.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn of(gauge: &'a Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

@@ -138,6 +138,17 @@ def slow():
     )
 
 
+def plus_one():
+    """y = x + 1."""
+    save(
+        "plus_one",
+        [h.make_node("Add", ["x", "one"], ["y"])],
+        [h.make_tensor_value_info("x", T.DOUBLE, ["n", 1])],
+        [h.make_tensor_value_info("y", T.DOUBLE, ["n", 1])],
+        [("one", np.array(1, np.float64))],
+    )
+
+
 def crooked():
     """One number for the whole batch."""
     save(
@@ -148,5 +159,5 @@ def crooked():
     )
 
 
-for make in (linear, request_only, each, picky, slow, crooked):
+for make in (linear, request_only, each, picky, slow, plus_one, crooked):
     make()

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use feature_defs::codec::{self, Body, Field, Header, Schema};
 use feature_defs::definitions::{self, Definitions, View};
@@ -205,10 +205,26 @@ impl Bench {
         fs::create_dir_all(dir.join("1")).unwrap();
         fs::write(dir.join("model.toml"), model).unwrap();
         fs::write(dir.join("1/version.toml"), version).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/models")
-            .join(format!("{onnx}.onnx"));
-        fs::copy(source, dir.join("1/model.onnx")).unwrap();
+        fs::copy(onnx_file(onnx), dir.join("1/model.onnx")).unwrap();
+        self
+    }
+
+    /// Puts a further version of a model into the repository.
+    pub(crate) fn version(self, name: &str, version: &str, onnx: &str, settings: &str) -> Self {
+        let dir = self.dir.path().join("models").join(name).join(version);
+        fs::create_dir_all(&dir).unwrap();
+        fs::copy(onnx_file(onnx), dir.join("model.onnx")).unwrap();
+        fs::write(dir.join("version.toml"), settings).unwrap();
+        self
+    }
+
+    pub(crate) fn max_instances(mut self, max: usize) -> Self {
+        self.settings.max_instances = max.try_into().unwrap();
+        self
+    }
+
+    pub(crate) fn sessions(mut self, sessions: usize) -> Self {
+        self.settings.sessions = sessions.try_into().unwrap();
         self
     }
 
@@ -328,6 +344,12 @@ impl Bench {
     }
 }
 
+/// One of tests/models.
+fn onnx_file(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    dir.join(format!("{name}.onnx"))
+}
+
 /// The answer's JSON.
 pub(crate) async fn predict(app: &App, model: &str, instances: Json) -> Json {
     ask(app, model, instances, Explain::No).await.unwrap()
@@ -362,13 +384,37 @@ pub(crate) async fn ask(app: &App, model: &str, instances: Json, explain: Explai
         .map(|answer| serde_json::to_value(answer).unwrap())
 }
 
-/// How often a model has run.
+/// How often requests have had a model run, all its versions together.
 pub(crate) fn runs(model: &str) -> u64 {
+    sum("larder_prediction_model_run_seconds_count", &[("model", model)])
+}
+
+/// The sum of a metric's series that have these labels, as a whole number.
+pub(crate) fn sum(metric: &str, labels: &[(&str, &str)]) -> u64 {
     let rendered = service::telemetry::metrics_handle().render();
-    let line = format!("larder_prediction_model_run_seconds_count{{model=\"{model}\",");
-    let counts = rendered.lines().filter(|l| l.starts_with(&line));
-    // Of all its versions.
-    counts
-        .map(|l| l.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-        .sum()
+    let series = rendered.lines().filter(|line| {
+        let has = |(name, value): &(&str, &str)| line.contains(&format!("{name}=\"{value}\""));
+        line.starts_with(&format!("{metric}{{")) && labels.iter().all(has)
+    });
+    let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counters are whole and small"
+    )]
+    let total = series.map(value).sum::<f64>() as u64;
+    total
+}
+
+/// Waits until a metric's series that have these labels sum to `wanted`.
+pub(crate) async fn until(metric: &str, labels: &[(&str, &str)], wanted: u64) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while sum(metric, labels) != wanted {
+        assert!(
+            Instant::now() < give_up,
+            "{metric} {labels:?} is {}",
+            sum(metric, labels)
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, nobody, predict, runs};
+use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, nobody, predict, runs, until};
 
 fn redis_tier() -> String {
     format!("{PATIENT}cache = {{ tier = \"memory+redis\", ttl = \"1m\" }}\n")
@@ -123,10 +123,8 @@ async fn when_the_one_that_runs_is_cancelled_the_others_are_answered() {
         tokio::spawn(async move { predict(&app, "cancelled", json!([{ "x": 3 }])).await })
     };
     let first = ask();
-    // Long enough to begin, and a fraction of what the model takes.
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    until("larder_prediction_batches_running", &[("model", "cancelled")], 1).await;
     let others: Vec<_> = (0..8).map(|_| ask()).collect();
-    tokio::time::sleep(Duration::from_millis(10)).await;
     first.abort();
     for answer in others {
         let answer = tokio::time::timeout(Duration::from_secs(20), answer)

@@ -4,6 +4,7 @@
 
 mod bench;
 
+mod batches;
 mod cache;
 mod commands;
 mod explain;
@@ -14,3 +15,4 @@ mod policies;
 mod reload;
 mod requests;
 mod rows;
+mod traffic;

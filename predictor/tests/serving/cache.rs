@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, nobody, predict, runs, until};
+use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, nobody, predict, runs, sum, until};
 
 fn redis_tier() -> String {
     format!("{PATIENT}cache = {{ tier = \"memory+redis\", ttl = \"1m\" }}\n")
@@ -134,4 +134,62 @@ async fn when_the_one_that_runs_is_cancelled_the_others_are_answered() {
         assert_eq!(answer["predictions"], json!([{ "y": 3.0 }]));
     }
     assert_eq!(runs("cancelled"), 1, "one of the others took over, and ran for all");
+}
+
+#[tokio::test]
+async fn a_caller_may_want_the_model_to_run() {
+    let app = Bench::new().model("bypassed", "picky", PATIENT, NUMBER).app();
+    let instances = json!([{ "x": 2 }]);
+    let body = json!({ "instances": instances }).to_string();
+    assert_eq!(
+        predict(&app, "bypassed", instances.clone()).await["rows"][0]["cache"],
+        "miss"
+    );
+    let request = |cache_control: &str| {
+        axum::http::Request::builder()
+            .method("POST")
+            .uri("/v1/models/bypassed:predict")
+            .header("cache-control", cache_control)
+            .body(axum::body::Body::from(body.clone()))
+            .unwrap()
+    };
+    for (cache_control, cache, runs_after) in [("max-age=0, no-cache", "miss", 2), ("max-stale", "hit_memory", 2)] {
+        let response = tower::ServiceExt::oneshot(app.router(), request(cache_control))
+            .await
+            .unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(answer["rows"][0]["cache"], cache, "{cache_control}");
+        assert_eq!(runs("bypassed"), runs_after);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_prediction_tells_its_age_and_goes_in_its_time() {
+    let model = format!("{PATIENT}cache = {{ tier = \"memory\", ttl = \"300ms\", max_bytes = \"1KiB\" }}\n");
+    let bench = Bench::new().model("aging", "picky", &model, NUMBER);
+    let app = bench.app();
+    let ask = async || predict(&app, "aging", json!([{ "x": 1 }])).await["rows"][0].clone();
+    assert_eq!(ask().await.get("cache_age_ms"), None, "the model just ran");
+    // By the clock of the request, which stands still in this test.
+    assert_eq!(ask().await["cache_age_ms"], 0);
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while ask().await["cache"] == "hit_memory" {
+        assert!(Instant::now() < give_up, "it lives for 300 ms at most");
+    }
+    // More than there is room for: what is kept stays within the bound.
+    let app = Bench::new()
+        .model(
+            "tight",
+            "plus_one",
+            &model.replace("300ms", "1h"),
+            &NUMBER.replace("float32", "float64"),
+        )
+        .app();
+    for x in 0..200 {
+        predict(&app, "tight", json!([{ "x": x }])).await;
+    }
+    let labels = [("model", "tight"), ("version", "1")];
+    assert!(sum("larder_prediction_cache_bytes", &labels) <= 1_024);
+    assert!(sum("larder_prediction_cache_evictions_total", &labels) > 100);
 }

@@ -2,6 +2,7 @@
 
 mod racing; // again and again, under constant requests
 mod refused; // what cannot be taken up, and what fits no more
+mod versions; // models' versions, under constant requests
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! What rows are made of: stored values, types, and a model that fails on some.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, predict};
 
@@ -142,4 +142,71 @@ async fn ids_come_back_and_ours_are_unique() {
     let ids: Vec<_> = answer.rows.iter().map(|r| r.prediction_id).collect();
     assert_ne!(ids[0], ids[1]);
     assert!(ids.iter().all(|id| id.get_version_num() == 7));
+}
+
+#[tokio::test]
+async fn what_all_instances_share_stands_once_in_the_context() {
+    let bench = Bench::new().model("m", "linear", PATIENT, LINEAR);
+    bench.row("UA", 10, Some(0.25), Some(3)).await;
+    let app = bench.app();
+    let ask = async |body: Json| {
+        let body = body.to_string();
+        let asked = predictor::Asked {
+            model: "m",
+            version: None,
+            body: body.as_bytes(),
+            explain: predictor::Explain::No,
+            freshness: predictor::Freshness::Any,
+        };
+        app.predict(asked)
+            .await
+            .map(|answer| serde_json::to_value(answer).unwrap())
+    };
+    let shared = ask(json!({ "context": { "carrier": "UA" }, "instances": [{ "minute": 1 }, { "minute": 2 }] }))
+        .await
+        .unwrap();
+    let written_out = predict(
+        &app,
+        "m",
+        json!([{ "carrier": "UA", "minute": 1 }, { "carrier": "UA", "minute": 2 }]),
+    )
+    .await;
+    assert_eq!(shared["predictions"], written_out["predictions"]);
+    assert_eq!(shared["rows"][1]["features"], written_out["rows"][1]["features"]);
+    let all = ask(json!({ "context": { "carrier": "UA", "minute": 1 }, "instances": [{}] }))
+        .await
+        .unwrap();
+    assert_eq!(all["predictions"][0], written_out["predictions"][0]);
+    for (body, name, problem) in [
+        (
+            json!({ "context": { "carier": "UA" }, "instances": [{ "carrier": "UA", "minute": 1 }] }),
+            "context.carier",
+            "unknown field; did you mean `carrier`?",
+        ),
+        (
+            json!({ "context": { "minute": "x" }, "instances": [{ "carrier": "UA" }] }),
+            "context.minute",
+            "expected int64, got \"x\"",
+        ),
+        (
+            json!({ "context": [], "instances": [{ "carrier": "UA", "minute": 1 }] }),
+            "context",
+            "not an object",
+        ),
+        (
+            json!({ "context": { "minute": 1 }, "instances": [{ "carrier": "UA", "minute": 1 }] }),
+            "minute",
+            "given twice",
+        ),
+    ] {
+        let predictor::PredictError::InvalidRequest(problems) = ask(body.clone()).await.unwrap_err() else {
+            panic!("{body} is no request")
+        };
+        let shown = &problems.shown()[0];
+        assert_eq!(
+            (shown.name.as_deref(), shown.problem.as_str()),
+            (Some(name), problem),
+            "{body}"
+        );
+    }
 }

@@ -50,6 +50,12 @@ impl Document {
         text.clone()
     }
 
+    /// All blocks of this language, in order.
+    pub fn blocks<'d>(&'d self, language: &'d str) -> impl Iterator<Item = &'d str> {
+        let blocks = self.blocks.iter().filter(move |(l, _)| l == language);
+        blocks.map(|(_, text)| text.as_str())
+    }
+
     /// The requests it shows, `sh` blocks with `curl`, each with the `json` block after it.
     pub fn exchanges(&self) -> impl Iterator<Item = (&str, &str)> {
         self.blocks.windows(2).filter_map(|two| match two {

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use end_to_end::documents::Document;
 use end_to_end::env::root;
+use end_to_end::flights;
+use end_to_end::redis_server::RedisServer;
 use end_to_end::shell::Shell;
 use feature_defs::definitions;
+use feature_defs::time::SystemClock;
 use feature_server::{App, ServeOptions, Settings, Time};
+use predictor::model::config::{ModelFile, VersionFile};
 use serde_json::Value as Json;
 use sqlx::AssertSqlSafe;
 use tokio_util::sync::CancellationToken;
@@ -92,6 +97,39 @@ async fn rows_are_pushed_as_the_operations_say() {
         shell.sh(&page.block("sh", "payments.ndjson")),
         page.block("text", "rows appended")
     );
+}
+
+#[tokio::test]
+async fn the_page_about_models_shows_files_and_requests_that_are_taken() {
+    let page = Document::read("docs/models.md");
+    for text in page.blocks("toml") {
+        let outcome = if text.contains("serve = ") {
+            toml::from_str::<ModelFile>(text).map(|file| file.problems())
+        } else {
+            toml::from_str::<VersionFile>(text).map(|file| file.problems())
+        };
+        assert_eq!(outcome, Ok(Vec::new()), "{text}");
+    }
+    let redis = RedisServer::start().unwrap();
+    let models = flights::patient_models().unwrap();
+    let app = flights::load_predictor(models.path(), &redis.url(), Arc::new(SystemClock)).unwrap();
+    let mut asked = 0;
+    for request in page.blocks("sh").filter(|request| request.contains("curl")) {
+        let (_, rest) = request.split_once("localhost:8080").unwrap();
+        let (path, body) = rest.split_once(" -d '").unwrap();
+        let (body, _) = body.rsplit_once('\'').unwrap();
+        let request = axum::http::Request::builder()
+            .method("POST")
+            .uri(path)
+            .body(axum::body::Body::from(body.to_owned()))
+            .unwrap();
+        let response = tower::ServiceExt::oneshot(app.router(), request).await.unwrap();
+        // This predictor lets nobody control its models.
+        let expected = if path.ends_with(":promote") { 403 } else { 200 };
+        assert_eq!(response.status().as_u16(), expected, "{path}");
+        asked += 1;
+    }
+    assert_eq!(asked, 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -89,6 +89,10 @@ impl App {
     pub async fn promote(self: &Arc<Self>, name: &str, version: &Version) -> Result<(), ControlError> {
         let name = self.known(name)?;
         let unloaded = self.reloading().lock().await;
+        if unloaded.contains(&name) {
+            let reasons = vec!["it is unloaded: load it first".to_owned()];
+            return Err(ControlError::Refused { name, reasons });
+        }
         let path = repository::model_file(&self.loader().dir, &name);
         let file = |why: String| ControlError::File {
             path: path.clone(),
@@ -163,6 +167,7 @@ fn promoted(text: &str, version: &Version) -> Result<String, String> {
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let new = path.with_extension("toml.new");
     fs::write(&new, text)?;
+    fs::set_permissions(&new, fs::metadata(path)?.permissions())?;
     fs::rename(&new, path)
 }
 

@@ -78,6 +78,15 @@ pub enum Thread {
     Other,
 }
 
+/// Whether a part of a request may be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// If as many wait as may.
+    IfThereIsOne,
+    /// No: another part has been taken already.
+    Anyway,
+}
+
 /// Why a batch has no outputs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
@@ -211,9 +220,13 @@ impl Batcher {
             return self.run_part(program, inputs, until, thread).await;
         }
         let started = Instant::now();
-        let parts = inputs.split(max).into_iter();
-        // As many at once as there are sessions: between them others have their turn.
-        let runs = parts.map(|part| self.run_part(program, part, until, Thread::Other));
+        let parts = inputs.split(max).into_iter().enumerate();
+        // As many at once as there are sessions: between them others have their turn. A request that has begun is not
+        // refused any more.
+        let runs = parts.map(|(i, part)| {
+            let place = if i == 0 { Place::IfThereIsOne } else { Place::Anyway };
+            self.wait_and_run(program, part, until, place)
+        });
         let mut runs = stream::iter(runs).buffered(self.sessions);
         let mut whole: Option<Ran> = None;
         while let Some(part) = runs.next().await {
@@ -235,7 +248,7 @@ impl Batcher {
         until: Instant,
         thread: Thread,
     ) -> Result<Ran, RunError> {
-        let queued = Instant::now();
+        let started = Instant::now();
         if thread == Thread::Any && self.is_cheap(inputs.units()) {
             let free = {
                 let mut state = self.lock();
@@ -249,20 +262,31 @@ impl Batcher {
                 return Ok(Ran {
                     rows,
                     waited: Duration::ZERO,
-                    ran: queued.elapsed(),
+                    ran: started.elapsed(),
                 });
             }
         }
+        self.wait_and_run(program, inputs, until, Place::IfThereIsOne).await
+    }
+
+    async fn wait_and_run(
+        self: &Arc<Self>,
+        program: &Arc<Program>,
+        inputs: Inputs,
+        until: Instant,
+        place: Place,
+    ) -> Result<Ran, RunError> {
         let (reply, answer) = oneshot::channel();
         let ticket = Arc::new(Ticket::default());
-        self.queue(Job {
+        let job = Job {
             program: Arc::clone(program),
             inputs,
             until,
-            queued,
+            queued: Instant::now(),
             ticket: Arc::clone(&ticket),
             reply,
-        })?;
+        };
+        self.queue(job, place)?;
         let _leaves_with_us = Leave(ticket);
         let _waiting = Counted::of(&self.meters.waiting);
         answer
@@ -279,7 +303,7 @@ impl Batcher {
                 .is_some_and(|expected| expected <= INLINE_LIMIT)
     }
 
-    fn queue(self: &Arc<Self>, job: Job) -> Result<(), RunError> {
+    fn queue(self: &Arc<Self>, job: Job, place: Place) -> Result<(), RunError> {
         let mut state = self.lock();
         let max = self
             .bounds
@@ -288,7 +312,7 @@ impl Batcher {
         if state.queue.len() >= max {
             state.queue.retain(|job| !job.ticket.is_gone());
         }
-        if state.queue.len() >= max {
+        if state.queue.len() >= max && place == Place::IfThereIsOne {
             return Err(RunError::Overloaded);
         }
         state.queue.push_back(job);

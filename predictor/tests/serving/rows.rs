@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, predict};
+use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, Redis, free_port, predict};
 
 #[tokio::test]
 async fn stored_request_and_derived_features_meet_in_one_tensor() {
@@ -209,4 +209,40 @@ async fn what_all_instances_share_stands_once_in_the_context() {
             "{body}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_instances_have_in_common_is_read_once() {
+    let server = Redis::start(free_port()).await;
+    let bench = Bench::new()
+        .model("m", "linear", PATIENT, LINEAR)
+        .max_instances(100)
+        .features_at(server.url());
+    bench.row("UA", 10, Some(0.25), Some(3)).await;
+    bench.row("DL", 10, Some(0.5), Some(3)).await;
+    let app = bench.app();
+    app.refresh().await.unwrap();
+    let reads = async || {
+        let client = redis::Client::open(server.url().to_string()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let info: redis::InfoDict = redis::cmd("INFO")
+            .arg("stats")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        info.get::<u64>("keyspace_hits").unwrap()
+    };
+    let before = reads().await;
+    let carrier = |i: u32| if i % 10 == 0 { "DL" } else { "UA" };
+    let instances: Vec<Json> = (0..100)
+        .map(|i| json!({ "carrier": carrier(i), "minute": i }))
+        .collect();
+    let answer = predict(&app, "m", instances.into()).await;
+    for i in 0..100 {
+        let rate = if i % 10 == 0 { 5.0 } else { 2.5 };
+        assert_eq!(answer["predictions"][i as usize]["y"], f64::from(i) + rate + 600.0);
+    }
+    // Two rows, and what upkeep reads of the view's marker and layouts, about once a second.
+    let read = reads().await - before;
+    assert!((2..40).contains(&read), "{read} reads for two entities");
 }

@@ -12,7 +12,7 @@ use feature_defs::name::ProjectName;
 use feature_defs::time::Clock;
 use online_store::{OnlineStore, RedisUrl, StoreError};
 use service::health::{Check, Readiness};
-use service::http::Limits;
+use service::http::{Gate, Limits};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ pub struct Settings {
     pub max_instances: NonZero<usize>,
     /// Whether callers may load, unload and promote models.
     pub model_control: bool,
-    /// What the HTTP server accepts.
+    /// What the servers accept, HTTP and gRPC together.
     pub limits: Limits,
 }
 
@@ -83,7 +83,7 @@ pub struct App {
     clock: Arc<dyn Clock>,
     max_instances: usize,
     model_control: bool,
-    limits: Limits,
+    gate: Gate,
 }
 
 /// Why there is no predictor.
@@ -162,7 +162,7 @@ impl App {
             clock,
             max_instances: settings.max_instances.get(),
             model_control: settings.model_control,
-            limits: settings.limits,
+            gate: Gate::new(settings.limits),
         }))
     }
 
@@ -279,7 +279,7 @@ impl App {
         self.model_control
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        self.limits
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 }

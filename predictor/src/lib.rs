@@ -3,6 +3,7 @@
 mod app;
 pub mod cli;
 mod control;
+mod grpc;
 mod http;
 pub mod infer;
 mod meters;

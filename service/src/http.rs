@@ -56,26 +56,53 @@ impl Limits {
 /// A request counts as in flight once its body is there: a caller that sends slowly costs its connection, and takes no
 /// one's place.
 pub fn limited(router: Router, limits: Limits) -> Router {
-    let permits = Arc::new(Semaphore::new(limits.in_flight));
-    router
-        .layer(middleware::from_fn(move |request: Request, next: Next| {
-            let permits = Arc::clone(&permits);
-            async move {
-                // Under load it is not worth reading what will be refused.
-                if permits.available_permits() == 0 {
-                    return refused(ApiError::overloaded());
+    Gate::new(limits).around(router, IntoResponse::into_response)
+}
+
+/// Limits with the places for requests in flight, which all routers share that it is put around.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    limits: Limits,
+    places: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// With every place free.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            places: Arc::new(Semaphore::new(limits.in_flight)),
+        }
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Puts the limits around `router`, as [`limited`] does. What is refused is answered in the protocol's own way.
+    pub fn around(&self, router: Router, answer: fn(ApiError) -> Response) -> Router {
+        let (limits, places) = (self.limits, Arc::clone(&self.places));
+        router
+            .layer(middleware::from_fn(move |request: Request, next: Next| {
+                let places = Arc::clone(&places);
+                async move {
+                    // Under load it is not worth reading what will be refused.
+                    if places.available_permits() == 0 {
+                        return answer(refused(ApiError::overloaded()));
+                    }
+                    let request = match arrived(request, limits.body_within).await {
+                        Ok(request) => request,
+                        Err(error) => return answer(refused(error)),
+                    };
+                    match places.try_acquire() {
+                        Ok(_place) => next.run(request).await,
+                        Err(_) => answer(refused(ApiError::overloaded())),
+                    }
                 }
-                let request = match arrived(request, limits.body_within).await {
-                    Ok(request) => request,
-                    Err(error) => return refused(error),
-                };
-                match permits.try_acquire() {
-                    Ok(_permit) => next.run(request).await,
-                    Err(_) => refused(ApiError::overloaded()),
-                }
-            }
-        }))
-        .layer(DefaultBodyLimit::max(limits.body_bytes))
+            }))
+            .layer(DefaultBodyLimit::max(limits.body_bytes))
+    }
 }
 
 /// The request with its body in memory.
@@ -95,15 +122,15 @@ async fn arrived(request: Request, within: Duration) -> Result<Request, ApiError
 }
 
 /// Counts what is refused before any handler sees it.
-fn refused(error: ApiError) -> Response {
+fn refused(error: ApiError) -> ApiError {
     metrics::counter!("larder_http_refused_total", "code" => error.code).increment(1);
-    error.into_response()
+    error
 }
 
 /// Puts what every answer needs around the whole `router`: request ids, the envelope for unknown paths and methods, and
 /// an answer instead of a dropped connection when a handler panics.
 pub fn finished(router: Router) -> Router {
-    router
+    let router = router
         .fallback(|request: Request| async move {
             ApiError::not_found("unknown_path", format!("there is nothing at {}", request.uri().path()))
         })
@@ -113,14 +140,21 @@ pub fn finished(router: Router) -> Router {
                 "method_not_allowed",
                 format!("{} is not possible at {}", request.method(), request.uri().path()),
             )
-        })
-        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
+        });
+    guarded(router, IntoResponse::into_response)
+}
+
+/// Puts request ids around the whole `router`, and an answer in the protocol's own way instead of a dropped connection when
+/// a handler panics.
+pub fn guarded(router: Router, answer: fn(ApiError) -> Response) -> Router {
+    router
+        .layer(CatchPanicLayer::custom(move |panic: Box<dyn Any + Send>| {
             let cause = panic
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("a panic without a message");
-            ApiError::internal(&cause).into_response()
+            answer(ApiError::internal(&cause))
         }))
         .layer(middleware::from_fn(with_request_id))
 }
@@ -206,7 +240,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     within(serving, stop, drain).await
 }
 
-async fn within(
+/// Awaits a server that stops at `stop` by itself, for at most `drain` after that.
+///
+/// # Errors
+/// What the server says.
+pub async fn within(
     serving: impl Future<Output = io::Result<()>>,
     stop: CancellationToken,
     drain: Duration,

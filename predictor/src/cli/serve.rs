@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -31,6 +32,14 @@ pub(super) struct Serve {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
+    /// Address to answer gRPC at, or `off`
+    #[arg(
+        long,
+        env = "LARDER_GRPC_LISTEN",
+        default_value = "127.0.0.1:8081",
+        value_name = "ADDRESS"
+    )]
+    grpc_listen: GrpcListen,
     /// Instances that one request may have
     #[arg(long, env = "LARDER_MAX_INSTANCES", default_value_t = Settings::MAX_INSTANCES, value_name = "N")]
     max_instances: NonZero<usize>,
@@ -48,6 +57,29 @@ pub(super) struct Serve {
     drain: Span,
 }
 
+/// Where gRPC is answered.
+#[derive(Debug, Clone, Copy)]
+enum GrpcListen {
+    Off,
+    At(SocketAddr),
+}
+
+impl FromStr for GrpcListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => {
+                let address = address
+                    .parse()
+                    .map_err(|_| "neither an address with a port nor `off`".to_owned());
+                address.map(Self::At)
+            }
+        }
+    }
+}
+
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let stop = lifecycle::stop_on_signal().context("cannot listen to signals")?;
@@ -60,6 +92,12 @@ impl Serve {
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen at {} (--listen, LARDER_LISTEN)", self.listen))?;
+        let grpc_listener = match self.grpc_listen {
+            GrpcListen::Off => None,
+            GrpcListen::At(address) => Some(TcpListener::bind(address).await.with_context(|| {
+                format!("cannot listen at {address} (--grpc-listen, LARDER_GRPC_LISTEN: another address, or `off`)")
+            })?),
+        };
         let freshness = tokio::spawn({
             let (app, stop) = (Arc::clone(&app), stop.clone());
             async move { app.keep_fresh(stop).await }
@@ -70,7 +108,14 @@ impl Serve {
             tracing::info!(%model.name, %model.version, "serving");
         }
         tracing::info!("listening at http://{}", listener.local_addr()?);
-        http::serve(listener, app.router(), stop.clone(), self.drain.to_std()).await?;
+        let drain = self.drain.to_std();
+        let http = http::serve(listener, app.router(), stop.clone(), drain);
+        let grpc = async {
+            let Some(listener) = grpc_listener else { return Ok(()) };
+            tracing::info!("answering gRPC at {}", listener.local_addr()?);
+            app.serve_grpc(listener, stop.clone(), drain).await
+        };
+        tokio::try_join!(http, grpc)?;
         stop.cancel();
         freshness.await?;
         reloads.await?;

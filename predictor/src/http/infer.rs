@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value as JsonValue, json};
 use service::error::ApiError;
 use service::http::{PathParams, RawBody};
@@ -77,13 +78,21 @@ pub(super) async fn metadata(
     State(app): State<Arc<App>>,
     PathParams(named): PathParams<Named>,
 ) -> Result<Json<ModelMetadata>, ApiError> {
+    Ok(Json(metadata_of(&app, &named.model, named.version.as_deref())?))
+}
+
+/// What a model takes and gives, or one of its versions.
+///
+/// # Errors
+/// It is not served.
+pub(crate) fn metadata_of(app: &App, name: &str, version: Option<&str>) -> Result<ModelMetadata, PredictError> {
     let models = app.models();
-    let route = look_up(&models, &named.model, named.version.as_deref())?;
+    let route = look_up(&models, name, version)?;
     let versions: Vec<String> = match route {
         Route::Traffic(served) => ready(served).collect(),
         Route::Pinned(arm) => vec![arm.model.version.to_string()],
     };
-    Ok(Json(ModelMetadata::of(route.model(), versions.into_iter())))
+    Ok(ModelMetadata::of(route.model(), versions.into_iter()))
 }
 
 pub(super) async fn config(
@@ -158,11 +167,7 @@ pub(crate) struct Indexed {
 }
 
 pub(super) async fn index(State(app): State<Arc<App>>, RawBody(body): RawBody) -> Result<Json<Vec<Indexed>>, ApiError> {
-    let request: IndexRequest = if body.is_empty() {
-        IndexRequest::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|e| PredictError::InvalidJson(e.to_string()))?
-    };
+    let request: IndexRequest = read(&body)?;
     Ok(Json(indexed(&app, request.ready)))
 }
 
@@ -198,8 +203,43 @@ pub(crate) fn indexed(app: &App, only_ready: bool) -> Vec<Indexed> {
     index
 }
 
-pub(super) async fn load(State(app): State<Arc<App>>, PathParams(model): PathParams<String>) -> Result<(), ApiError> {
+/// What a model is loaded with.
+#[derive(Debug, Default, Deserialize)]
+struct LoadRequest {
+    #[serde(default)]
+    parameters: serde_json::Map<String, JsonValue>,
+}
+
+pub(super) async fn load(
+    State(app): State<Arc<App>>,
+    PathParams(model): PathParams<String>,
+    RawBody(body): RawBody,
+) -> Result<(), ApiError> {
+    let request: LoadRequest = read(&body)?;
+    no_overrides(request.parameters.keys())?;
     Ok(app.load_model(&model).await?)
+}
+
+/// Refuses what Triton's clients may send to be served instead of the repository's files.
+///
+/// # Errors
+/// There is such a parameter.
+pub(crate) fn no_overrides<'n>(mut parameters: impl Iterator<Item = &'n String>) -> Result<(), ApiError> {
+    match parameters.find(|name| *name == "config" || name.starts_with("file:")) {
+        None => Ok(()),
+        Some(name) => {
+            let problem = "cannot be sent: a model is what its files in the repository are".to_owned();
+            Err(PredictError::from(Problem::named(name, problem)).into())
+        }
+    }
+}
+
+/// A body, or what an absent one means.
+fn read<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, PredictError> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|e| PredictError::InvalidJson(e.to_string()))
 }
 
 pub(super) async fn unload(State(app): State<Arc<App>>, PathParams(model): PathParams<String>) -> Result<(), ApiError> {

@@ -7,6 +7,7 @@ mod predict;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use service::{health, http, telemetry};
 use tower_http::compression::CompressionLayer;
@@ -15,8 +16,10 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::app::App;
 
+pub(crate) use predict::freshness;
+
 /// The bytes from which on an answer is packed for clients that take it so.
-const PACKED_ABOVE: u64 = 16 << 10;
+pub(crate) const PACKED_ABOVE: u16 = 16 << 10;
 
 impl App {
     /// Every route, within its limits.
@@ -40,7 +43,7 @@ impl App {
                 .route(&format!("{model}/infer"), post(infer::infer));
         }
         // Clients may pack what they send, and have large answers packed; small ones are quicker as they are.
-        let packed = CompressionLayer::new().compress_when(SizeAbove::new(PACKED_ABOVE));
+        let packed = CompressionLayer::new().compress_when(SizeAbove::new(PACKED_ABOVE.into()));
         let work = work
             .layer(RequestDecompressionLayer::new())
             .layer(packed)
@@ -51,7 +54,8 @@ impl App {
             async move { app.readiness().await }
         };
         http::finished(
-            http::limited(work, self.limits())
+            self.gate()
+                .around(work, IntoResponse::into_response)
                 .merge(health::routes(ready))
                 .merge(telemetry::metrics_route()),
         )

@@ -89,7 +89,7 @@ pub(super) async fn version(
 }
 
 /// Whether the caller takes what is kept: not with `Cache-Control: no-cache` or `no-store`.
-pub(super) fn freshness(headers: &HeaderMap) -> Freshness {
+pub(crate) fn freshness(headers: &HeaderMap) -> Freshness {
     let mut directives = headers
         .get_all(header::CACHE_CONTROL)
         .iter()

@@ -8,4 +8,5 @@ mod run;
 
 pub(crate) use metadata::ready;
 pub use metadata::{ModelConfig, ModelMetadata, TensorConfig, TensorMetadata};
+pub(crate) use request::all_of;
 pub use request::{InferAnswer, InferRequest, NamedTensor, RequestedOutput};

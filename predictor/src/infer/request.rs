@@ -97,7 +97,7 @@ impl NamedTensor {
 ///
 /// # Errors
 /// [`PredictError::InvalidRequest`]
-pub(super) fn all_of<T>(read: impl Iterator<Item = Result<T, Problem>>) -> Result<Vec<T>, PredictError> {
+pub(crate) fn all_of<T>(read: impl Iterator<Item = Result<T, Problem>>) -> Result<Vec<T>, PredictError> {
     let mut problems = Problems::default();
     let mut all = Vec::new();
     for one in read {

@@ -16,8 +16,8 @@ use crate::app::App;
 use crate::applied::RetiredView;
 use crate::database::DatabaseError;
 use crate::materialize::{Lock, RunError};
-use crate::progress::Progress;
 use crate::shard::Shard;
+use service::progress::Progress;
 
 /// A view of which nothing is left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

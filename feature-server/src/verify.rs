@@ -27,11 +27,11 @@ use uuid::Uuid;
 
 use crate::app::{App, UnknownView};
 use crate::database::DatabaseError;
-use crate::progress::Progress;
 use crate::source::Problem;
 pub use compare::{Difference, Verdict};
 use compare::{Online, compare};
 use recompute::{Recompute, Subject};
+use service::progress::Progress;
 pub(crate) use watch::watch;
 
 /// How long Redis may take for a batch of lookups.

@@ -10,7 +10,7 @@ use super::runs::{Runs, Sharing};
 use super::time::When;
 use super::{Places, wrong_usage};
 use crate::materialize::{Backfill, RunError};
-use crate::progress::Progress;
+use service::progress::Progress;
 
 #[derive(Args)]
 pub(super) struct Arguments {

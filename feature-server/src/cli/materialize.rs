@@ -9,7 +9,7 @@ use super::runs::{Runs, Sharing};
 use super::time::When;
 use super::{Places, wrong_usage};
 use crate::materialize::{Mode, RunError, RunRequest};
-use crate::progress::Progress;
+use service::progress::Progress;
 
 #[derive(Args)]
 pub(super) struct Arguments {

@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 use serde_json::json;
 
 use super::{Places, print_json};
-use crate::progress::Progress;
+use service::progress::Progress;
 
 #[derive(Args)]
 pub(super) struct Arguments {

@@ -12,7 +12,7 @@ use table_files::{FileError, Format, TableOutput, TableReader};
 
 use super::{Places, wrong_usage};
 use crate::app::App;
-use crate::progress::Progress;
+use service::progress::Progress;
 
 #[derive(Args)]
 pub(super) struct Arguments {

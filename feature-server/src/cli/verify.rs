@@ -6,8 +6,8 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::{Places, print_json, wrong_usage};
-use crate::progress::Progress;
 use crate::verify::{Difference, Verdict, Verification};
+use service::progress::Progress;
 
 #[derive(Args)]
 pub(super) struct Arguments {

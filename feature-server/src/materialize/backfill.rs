@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::{Asked, Mode, RunError, RunOutcome, RunSummary, Task};
 use crate::app::App;
-use crate::progress::Progress;
 use crate::shard::Shard;
+use service::progress::Progress;
 
 /// More steps than that are a mistake in `every`.
 const MOST_STEPS: i64 = 100_000;

@@ -28,7 +28,6 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::progress::Progress;
 use crate::shard::Shard;
 use crate::store::{Counts, Kind};
 pub use backfill::Backfill;
@@ -38,6 +37,7 @@ pub(crate) use encode::encode_row;
 pub use error::RunError;
 pub(crate) use lock::Lock;
 pub(crate) use plan::{guard, since};
+use service::progress::Progress;
 
 /// What a run is to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

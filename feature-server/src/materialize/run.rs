@@ -15,9 +15,9 @@ use super::lock::Lock;
 use super::plan::Plan;
 use super::{Asked, Mode, RunError, RunOutcome, RunSummary, Task, millis};
 use crate::app::App;
-use crate::progress::Progress;
 use crate::source::{self, Columns, Part, Scope, Wanted};
 use crate::store::{Begun, Finished, Kind, Reached, Whose};
+use service::progress::Progress;
 
 /// A process's part of a run under way.
 pub(super) struct Run<'a> {

@@ -19,8 +19,8 @@ use super::encode::{EncodeError, encode_row};
 use super::lock::Lock;
 use super::plan::{Plan, guard};
 use super::run::{Run, SharedReached, Work};
-use crate::progress::Progress;
 use crate::source::{CopyRows, DecodeError};
+use service::progress::Progress;
 
 /// A batch is written when it has so many values, or so many bytes.
 const BATCH_ROWS: usize = 1_000;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Schedules, State};
 use crate::app::App;
 use crate::materialize::{Mode, RunError, RunRequest};
-use crate::progress::Progress;
+use service::progress::Progress;
 
 /// The first wait after a failure; it doubles with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use table_files::{FileError, TableOutput, TableReader};
 
 use crate::app::{App, UnknownService};
 use crate::database::DatabaseError;
-use crate::progress::Progress;
+use service::progress::Progress;
 use crate::source::{DecodeError, Problem, SourceError};
 
 pub use labels::BadLabels;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Verification, VerifyError};
 use crate::live::Live;
-use crate::progress::Progress;
+use service::progress::Progress;
 
 /// Entities compared in each view at a time.
 const SAMPLE: usize = 1_000;

@@ -26,10 +26,10 @@ use crate::app::App;
 use crate::database::DatabaseError;
 use crate::http::{Api, unavailable};
 use crate::materialize::{Backfill, Mode, RunError, RunRequest};
-use crate::progress::Progress;
 use crate::runs::{Ended, NoPlace};
 use crate::shard::Shard;
 use crate::store::Kind;
+use service::progress::Progress;
 
 /// How far an end may lie ahead of the source's clock and still mean now: Feast's users send what their own clock says.
 const SKEW: Span = Span::from_secs(60);

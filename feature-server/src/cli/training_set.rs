@@ -1,14 +1,11 @@
 //! `feature-server training-set`.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use table_files::{FileError, Format, TableOutput, TableReader};
+use table_files::{FileError, Format, NewFile, TableOutput, TableReader};
 
 use super::{Places, wrong_usage};
 use crate::app::App;
@@ -64,39 +61,21 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     matches!((real(one), real(other)), (Some(one), Some(other)) if one == other)
 }
 
-/// Writes the training set, under another name until it is whole: one that broke off must not look like one.
+/// Writes the training set.
 async fn write(
     app: &App,
     service: &str,
     labels: TableReader,
     (out, format): (&Path, Format),
 ) -> anyhow::Result<ExitCode> {
-    let unfinished = unfinished(out);
-    let file = File::create(&unfinished).with_context(|| format!("{} cannot be written", unfinished.display()))?;
+    let (file, to) = NewFile::create(out)?;
     let progress = Progress::shown(service);
-    let output = TableOutput {
-        format,
-        to: BufWriter::new(file),
-    };
-    let outcome = app.training_set(service, labels, output, &progress).await;
+    let outcome = app
+        .training_set(service, labels, TableOutput { format, to }, &progress)
+        .await;
     progress.finish();
-    match outcome {
-        Ok(summary) => {
-            std::fs::rename(&unfinished, out).with_context(|| format!("{} cannot be written", out.display()))?;
-            let place = out.display();
-            outln!("{} rows, {} columns: {place}", summary.rows, summary.columns);
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            // Nothing is lost if it stays.
-            let _removed = std::fs::remove_file(&unfinished);
-            Err(error.into())
-        }
-    }
-}
-
-fn unfinished(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".unfinished");
-    name.into()
+    let summary = outcome?;
+    file.finish()?;
+    outln!("{} rows, {} columns: {}", summary.rows, summary.columns, out.display());
+    Ok(ExitCode::SUCCESS)
 }

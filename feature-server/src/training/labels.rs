@@ -1,11 +1,9 @@
 //! Reads label files: a service's join keys and request features, the moment of each row, and what passes through.
 
-use std::fmt;
-
 use feature_defs::definitions::{Input, Origin, Service};
 use feature_defs::time::Timestamp;
 use feature_defs::value::{Value, ValueType};
-use table_files::{Cell, Column, Row, RowError, TableReader};
+use table_files::{BadFile, Cell, Column, Row, RowError, TableReader};
 
 use super::TrainingError;
 
@@ -13,54 +11,6 @@ use super::TrainingError;
 const MOMENT: &str = "event_timestamp";
 /// The beginning of time as Postgres has it, in November of 4714 BC. Its end is after that of [`Timestamp`].
 const EARLIEST: Timestamp = Timestamp::from_micros(-210_866_803_200_000_000);
-/// How many bad rows are told one by one.
-const SHOWN: usize = 20;
-
-/// What is wrong with a label file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadLabels {
-    file: String,
-    shown: Vec<String>,
-    count: usize,
-}
-
-impl fmt::Display for BadLabels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.count == 1 { "problem" } else { "problems" };
-        write!(f, "{} has {} {plural}:", self.file, self.count)?;
-        for problem in &self.shown {
-            write!(f, "\n  {problem}")?;
-        }
-        match self.count.saturating_sub(self.shown.len()) {
-            0 => Ok(()),
-            more => write!(f, "\n  and {more} more"),
-        }
-    }
-}
-
-impl BadLabels {
-    fn none_yet(file: &str) -> Self {
-        Self {
-            file: file.to_owned(),
-            shown: Vec::new(),
-            count: 0,
-        }
-    }
-
-    fn add(&mut self, problem: String) {
-        self.count += 1;
-        if self.shown.len() < SHOWN {
-            self.shown.push(problem);
-        }
-    }
-
-    fn or<T>(self, right: T) -> Result<T, TrainingError> {
-        match self.count {
-            0 => Ok(right),
-            _ => Err(TrainingError::Labels(self)),
-        }
-    }
-}
 
 /// Where a service's inputs stand in a label file's columns.
 #[derive(Debug, Clone)]
@@ -84,7 +34,7 @@ impl Header {
     /// Finds what `service` needs.
     fn read(service: &Service, labels: &TableReader) -> Result<Self, TrainingError> {
         let columns = labels.columns();
-        let mut bad = BadLabels::none_yet(labels.name());
+        let mut bad = BadFile::none_yet(labels.name());
         for (i, Column { name, .. }) in columns.iter().enumerate() {
             if columns[..i].iter().any(|before| before.name == *name) {
                 bad.add(format!("column `{name}` is there twice"));
@@ -116,17 +66,17 @@ impl Header {
             .iter()
             .map(|field| find(field.name.as_str(), field.value_type, "a request feature"))
             .collect();
-        bad.or(Self {
+        Ok(bad.or(Self {
             columns: columns.to_vec(),
             moment,
             keys,
             request,
-        })
+        })?)
     }
 
     /// Reads a row; every problem of it goes to `bad`.
-    fn label(&self, Row { place, cells }: Row, bad: &mut BadLabels) -> Option<Label> {
-        let before = bad.count;
+    fn label(&self, Row { place, cells }: Row, bad: &mut BadFile) -> Option<Label> {
+        let before = bad.count();
         let mut read = |&(column, value_type): &(usize, ValueType)| {
             let Column { name, column_type } = &self.columns[column];
             column_type.value(&cells[column], value_type).unwrap_or_else(|problem| {
@@ -151,7 +101,7 @@ impl Header {
             }
             None => None,
         }?;
-        (bad.count == before).then_some(Label {
+        (bad.count() == before).then_some(Label {
             cells,
             moment,
             keys,
@@ -174,7 +124,7 @@ impl Labels {
     /// Everything that is wrong with the file.
     pub(super) fn check(service: &Service, mut reader: TableReader) -> Result<Self, TrainingError> {
         let header = Header::read(service, &reader)?;
-        let mut bad = BadLabels::none_yet(reader.name());
+        let mut bad = BadFile::none_yet(reader.name());
         let mut count = 0;
         loop {
             match reader.next_row() {
@@ -198,8 +148,8 @@ impl Labels {
     /// The file has changed since it was checked, or cannot be read any more.
     pub(super) fn next_chunk(&mut self, limit: usize) -> Result<Vec<Label>, TrainingError> {
         let mut chunk = Vec::with_capacity(limit);
-        let mut bad = BadLabels::none_yet(self.reader.name());
-        while chunk.len() < limit && bad.count == 0 {
+        let mut bad = BadFile::none_yet(self.reader.name());
+        while chunk.len() < limit && bad.count() == 0 {
             match self.reader.next_row() {
                 Ok(None) => break,
                 Ok(Some(row)) => chunk.extend(self.header.label(row, &mut bad)),
@@ -207,6 +157,6 @@ impl Labels {
                 Err(RowError::File(error)) => return Err(TrainingError::Read(error)),
             }
         }
-        bad.or(chunk)
+        Ok(bad.or(chunk)?)
     }
 }

@@ -12,14 +12,13 @@ mod tests;
 use std::io::Write;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use table_files::{FileError, TableOutput, TableReader};
+use table_files::{BadFile, FileError, TableOutput, TableReader};
 
 use crate::app::{App, UnknownService};
 use crate::database::DatabaseError;
-use service::progress::Progress;
 use crate::source::{DecodeError, Problem, SourceError};
+use service::progress::Progress;
 
-pub use labels::BadLabels;
 use labels::Labels;
 use output::Output;
 use snapshot::{CONNECTIONS, Snapshot};
@@ -34,7 +33,7 @@ pub enum TrainingError {
     #[error(transparent)]
     UnknownService(#[from] UnknownService),
     #[error("{0}")]
-    Labels(BadLabels),
+    Labels(BadFile),
     #[error(transparent)]
     Read(FileError),
     #[error("the definitions do not fit the database:\n{}", lines(.0))]
@@ -51,6 +50,12 @@ pub enum TrainingError {
 
 fn lines(problems: &[Problem]) -> String {
     problems.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n")
+}
+
+impl From<BadFile> for TrainingError {
+    fn from(bad: BadFile) -> Self {
+        Self::Labels(bad)
+    }
 }
 
 impl From<SourceError> for TrainingError {

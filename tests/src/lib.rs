@@ -6,6 +6,7 @@ pub mod documents;
 pub mod env;
 pub mod flights;
 pub mod postgres;
+pub mod predictors;
 pub mod python;
 pub mod redis_server;
 pub mod servers;

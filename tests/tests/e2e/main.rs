@@ -10,6 +10,7 @@ mod families; // models of four libraries: ten thousand rows each, as Python ans
 mod house; // what may depend on what, and where things are spelled
 mod killed; // runs killed at any moment and gone on with
 mod memory; // five million rows in little memory
+mod onnx_cases; // ONNX's own test cases, over HTTP
 mod outage; // Redis killed, hung and back
 mod push; // pushed rows: how soon they are online, and that training sees them
 mod quality; // as good served as trained

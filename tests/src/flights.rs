@@ -138,7 +138,7 @@ pub fn load_predictor(
 pub fn patient_models() -> Result<tempfile::TempDir> {
     let to = tempfile::tempdir()?;
     copy_tree(&root().join("examples/flights/models"), to.path())?;
-    for model in ["flight_delay", "flight_delay_request_only"] {
+    for model in ["flight_delay", "flight_delay_request_only", "flight_delay_mlp"] {
         let path = to.path().join(model).join("model.toml");
         let mut settings: toml::Table = std::fs::read_to_string(&path)?.parse()?;
         settings.insert("deadline".into(), "60s".into());

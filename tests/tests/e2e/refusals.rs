@@ -421,6 +421,7 @@ fn the_flights_models_are_accepted() {
     for (model, input) in [
         ("flight_delay", "carrier_ops__late_rate_3h"),
         ("flight_delay_request_only", "distance"),
+        ("flight_delay_mlp", "carrier_ops__late_rate_3h"),
     ] {
         let output = Command::new(program("predictor"))
             .args([Path::new("check"), &models.path().join(model)])

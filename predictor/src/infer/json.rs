@@ -72,9 +72,6 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Call, PredictErr
         return Err(Problem::of_request(&problem).into());
     };
     let read: Body = serde_json::from_slice(head).map_err(|e| PredictError::InvalidJson(e.to_string()))?;
-    if read.inputs.is_empty() {
-        return Err(Problem::named("inputs", "empty: send at least one tensor".to_owned()).into());
-    }
     let inputs = all_of(read.inputs.into_iter().map(|input| tensor(input, &mut rest)))?;
     if !rest.is_empty() {
         let problem = format!("{} bytes follow the last tensor", rest.len());

@@ -50,6 +50,10 @@ impl App {
         let model = route.model();
         let mut stages = Stages::default();
         let (id, wanted) = (request.id, request.outputs);
+        // There are models that take nothing, and give the same at every call.
+        if request.inputs.is_empty() && !model.inputs.is_empty() {
+            return Err(Problem::named("inputs", "empty: send at least one tensor".to_owned()).into());
+        }
         let (outputs, parameters) = if takes_entity_rows(model, &request.inputs) {
             let instances = entity_rows::instances(route.featured()?, &request.inputs, self.max_instances())?;
             stages.validate = how.budget.elapsed();

@@ -89,15 +89,15 @@ impl Serve {
         let changes = Changes::of(&[&self.load.features, &self.models.models]).context("cannot listen to SIGHUP")?;
         let definitions = self.load.definitions()?;
         let app = App::load(&self.settings()?, &definitions, Arc::new(SystemClock), None)?;
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("cannot listen at {} (--listen, LARDER_LISTEN)", self.listen))?;
         let grpc_listener = match self.grpc_listen {
             GrpcListen::Off => None,
             GrpcListen::At(address) => Some(TcpListener::bind(address).await.with_context(|| {
                 format!("cannot listen at {address} (--grpc-listen, LARDER_GRPC_LISTEN: another address, or `off`)")
             })?),
         };
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .with_context(|| format!("cannot listen at {} (--listen, LARDER_LISTEN)", self.listen))?;
         let freshness = tokio::spawn({
             let (app, stop) = (Arc::clone(&app), stop.clone());
             async move { app.keep_fresh(stop).await }

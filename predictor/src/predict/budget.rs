@@ -23,6 +23,11 @@ impl Budget {
         self.started + self.total
     }
 
+    /// How long it is in whole.
+    pub fn total(&self) -> Duration {
+        self.total
+    }
+
     /// Time since the start.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()

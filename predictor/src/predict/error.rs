@@ -61,7 +61,7 @@ pub enum PredictError {
     DeadlineExceeded {
         /// The model.
         model: ModelName,
-        /// Its deadline.
+        /// Its deadline, or the caller's own if that is shorter.
         deadline: Duration,
     },
     /// The model failed, and there is no other row to answer.

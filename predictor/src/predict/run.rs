@@ -126,9 +126,13 @@ impl App {
         let outcome = tokio::time::timeout_at(budget.deadline().into(), answering).await;
         // Work that does not wait is not interrupted by the timeout, but an answer after the deadline is no answer.
         let outcome = match outcome {
-            Ok(Ok(_)) if budget.is_over() => Err(late(model)),
-            Ok(outcome) => outcome,
-            Err(_) => Err(late(model)),
+            Ok(Ok(answer)) if !budget.is_over() => Ok(answer),
+            Ok(Err(error)) if !matches!(error, PredictError::DeadlineExceeded { .. }) => Err(error),
+            _ => Err(PredictError::DeadlineExceeded {
+                model: model.name.clone(),
+                // The caller's own, if that is shorter.
+                deadline: budget.total(),
+            }),
         };
         if let Err(error) = &outcome {
             model.meters.unanswered(error.fault(), budget.elapsed());

@@ -159,5 +159,29 @@ def crooked():
     )
 
 
-for make in (linear, request_only, each, picky, slow, plus_one, crooked):
+def echo():
+    """Each input again, as the output of its name with an `_out`: one of every type but FP16, all of any length."""
+    types = dict(
+        FP32=T.FLOAT, FP64=T.DOUBLE, INT8=T.INT8, INT16=T.INT16, INT32=T.INT32, INT64=T.INT64, UINT8=T.UINT8, UINT16=T.UINT16,
+        UINT32=T.UINT32, UINT64=T.UINT64, BOOL=T.BOOL, BYTES=T.STRING,
+    )  # fmt: skip
+    save(
+        "echo",
+        [h.make_node("Identity", [name], [f"{name}_out"]) for name in types],
+        [h.make_tensor_value_info(name, t, [f"n_{name}"]) for name, t in types.items()],
+        [h.make_tensor_value_info(f"{name}_out", t, [f"n_{name}"]) for name, t in types.items()],
+    )
+
+
+def half():
+    """twice = 2 x, both FP16 and without dimensions."""
+    save(
+        "half",
+        [h.make_node("Add", ["x", "x"], ["twice"])],
+        [h.make_tensor_value_info("x", T.FLOAT16, [])],
+        [h.make_tensor_value_info("twice", T.FLOAT16, [])],
+    )
+
+
+for make in (linear, request_only, each, picky, slow, plus_one, crooked, echo, half):
     make()

@@ -243,6 +243,12 @@ impl Bench {
         self
     }
 
+    /// With so many requests served at once.
+    pub(crate) fn in_flight(mut self, requests: usize) -> Self {
+        self.settings.limits.in_flight = requests;
+        self
+    }
+
     pub(crate) fn cache_at(mut self, url: RedisUrl) -> Self {
         self.settings.cache_redis = url;
         self

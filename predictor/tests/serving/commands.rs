@@ -163,7 +163,7 @@ struct Server {
 impl Server {
     fn start(bench: &Bench) -> Self {
         let mut process = predictor(bench)
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -8,6 +8,7 @@ mod batches;
 mod cache;
 mod commands;
 mod explain;
+mod grpc;
 mod http;
 mod load;
 mod outage;

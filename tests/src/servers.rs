@@ -19,19 +19,27 @@ pub struct Server {
     pub base: String,
 }
 
+/// A port that nobody listens at.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(free.local_addr()?.port())
+}
+
 impl Server {
     /// Starts `PROGRAM serve` with these variables, and waits until it answers.
     ///
     /// # Errors
     /// It ends, or does not answer in time.
     pub async fn start(name: &str, folder: &Path, variables: &[(&str, String)]) -> Result<Self> {
-        let port = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0")?;
-            free.local_addr()?.port()
-        };
+        let port = free_port()?;
         let child = Command::new(program(name))
             .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
             .current_dir(folder)
+            // Nobody else's port either; a test that wants gRPC says where.
+            .env("LARDER_GRPC_LISTEN", "off")
             .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

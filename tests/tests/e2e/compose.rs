@@ -176,24 +176,28 @@ fn servers_are_published_asked_and_given_time_where_they_listen_and_drain() {
     } in ours()
     {
         let help = help(&command);
-        let Some(listen) = settings["environment"]["LARDER_LISTEN"].as_str() else {
+        let listens = |variable: &str| {
+            let listen = settings["environment"].get(variable)?.as_str().unwrap();
+            Some(listen.strip_prefix("0.0.0.0:").unwrap())
+        };
+        let Some(port) = listens("LARDER_LISTEN") else {
             continue;
         };
-        let port = listen.strip_prefix("0.0.0.0:").unwrap();
-        assert!(
-            help.contains(&format!("[default: 127.0.0.1:{port}]")),
-            "{name}: {port} is not its port"
-        );
+        let ports: Vec<&str> = std::iter::once(port).chain(listens("LARDER_GRPC_LISTEN")).collect();
         let published = settings["ports"].as_array().unwrap();
-        let [published] = published.as_slice() else {
-            panic!("{name}: one port")
-        };
-        let published = published.as_str().unwrap();
-        assert!(published.starts_with("127.0.0.1:$"), "{name}: {published}");
-        assert!(
-            published.ends_with(&format!(":-{port}}}:{port}")),
-            "{name}: {published}"
-        );
+        assert_eq!(published.len(), ports.len(), "{name}: {published:?}");
+        for (port, published) in ports.into_iter().zip(published) {
+            assert!(
+                help.contains(&format!("[default: 127.0.0.1:{port}]")),
+                "{name}: {port} is not its port"
+            );
+            let published = published.as_str().unwrap();
+            assert!(published.starts_with("127.0.0.1:$"), "{name}: {published}");
+            assert!(
+                published.ends_with(&format!(":-{port}}}:{port}")),
+                "{name}: {published}"
+            );
+        }
         let asked = settings["healthcheck"]["test"].as_array().unwrap();
         assert_eq!(
             asked.last().unwrap(),

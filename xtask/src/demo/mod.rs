@@ -125,7 +125,13 @@ impl Demo {
 
     fn start_server(&mut self, program: &str, preferred_port: u16) -> Result<Server> {
         let port = self.instance.port(program, Some(preferred_port))?;
-        self.start_program(program, program, &["serve", "--listen", &format!("127.0.0.1:{port}")])?;
+        let listen = format!("127.0.0.1:{port}");
+        let mut arguments = vec!["serve", "--listen", &listen];
+        if program == "predictor" {
+            // Its port may be taken, and nothing here asks it.
+            arguments.extend(["--grpc-listen", "off"]);
+        }
+        self.start_program(program, program, &arguments)?;
         let server = Server::at(port);
         self.instance.await_ready(program, || server.is_ready())?;
         say::note(&format!("{program} on {}", server.url("")));

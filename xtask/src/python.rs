@@ -1,5 +1,5 @@
-//! What comes through Python: ONNX Runtime's library, the tests' packages and Feast's SDK (by pip, pinned and hash-checked), and
-//! the flights.
+//! What comes through Python: ONNX Runtime's library, the tests' packages and others' clients (by pip, pinned and hash-checked),
+//! and the flights.
 
 use std::{
     fs,
@@ -84,27 +84,58 @@ pub(crate) fn packages(instance: &mut Instance) -> Result<PathBuf> {
     Ok(Ready::finish(&dir, &stamp)?.0)
 }
 
-/// The Python of a virtual environment that holds Feast's SDK.
-pub(crate) fn feast(instance: &mut Instance) -> Result<PathBuf> {
-    let requirements = folder::workspace().join("xtask/feast.txt");
-    let dir = folder::larder().join("feast");
+/// Someone else's client, which drives a server of ours in a virtual environment of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Client {
+    /// Feast's SDK.
+    Feast,
+    /// Triton's, for HTTP and gRPC.
+    Triton,
+}
+
+impl Client {
+    /// Every client.
+    pub(crate) const ALL: [Self; 2] = [Self::Feast, Self::Triton];
+
+    /// The variable that tells the tests of its Python.
+    pub(crate) fn variable(self) -> &'static str {
+        match self {
+            Self::Feast => "LARDER_TEST_FEAST_PYTHON",
+            Self::Triton => "LARDER_TEST_TRITON_PYTHON",
+        }
+    }
+
+    /// The name of its folder and of its requirements, and what it is.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Feast => ("feast", "Feast's SDK (130 MB, once)"),
+            Self::Triton => ("triton", "Triton's client (40 MB, once)"),
+        }
+    }
+}
+
+/// The Python of a virtual environment that holds a client.
+pub(crate) fn client(instance: &mut Instance, client: Client) -> Result<PathBuf> {
+    let (name, what) = client.names();
+    let requirements = folder::workspace().join(format!("xtask/{name}.txt"));
+    let dir = folder::larder().join(name);
     let stamp = format!("{}{}", version(instance)?, read(&requirements)?);
     if let Some(ready) = Ready::find(&dir, &stamp) {
         return Ok(ready.0.join(PYTHON));
     }
-    say::step("Making a virtual environment with Feast's SDK (130 MB, once)");
+    say::step(&format!("Making a virtual environment with {what}"));
     let part = Ready::begin(&dir)?;
     // The pip that is there installs into it: Debian's Python has none to put inside.
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv", "--without-pip"]).arg(&part);
     instance
-        .run("venv-feast", venv, Output::Log)?
+        .run(&format!("venv-{name}"), venv, Output::Log)?
         .success("making a virtual environment")?;
     let mut pip = pip_of(Some(&part.join(PYTHON)), "install");
     pip.args(["--only-binary=:all:", "--no-deps", "-r"]).arg(&requirements);
     instance
-        .run("pip-feast", pip, Output::Log)?
-        .success("getting Feast's SDK with pip")?;
+        .run(&format!("pip-{name}"), pip, Output::Log)?
+        .success(&format!("getting {name}.txt's packages with pip"))?;
     Ok(Ready::finish(&dir, &stamp)?.0.join(PYTHON))
 }
 

@@ -30,7 +30,8 @@ pub(crate) struct Args {
     /// Instead of the tests: build and run docker-compose.yml, and try it (needs a Docker engine with Compose)
     #[arg(long, conflicts_with_all = ["auc_all", "cases", "cargo_args"])]
     compose: bool,
-    /// Instead of the tests: drive the feature server with Feast's own SDK, in a virtual environment
+    /// Instead of the tests: drive the feature server with Feast's own SDK and the predictor with Triton's client, in virtual
+    /// environments
     #[arg(long, conflicts_with_all = ["auc_all", "cases", "compose"])]
     clients: bool,
     /// Passed on to `cargo test`, which tests the whole workspace unless these name a package
@@ -46,8 +47,8 @@ struct Environment {
     python: PathBuf,
     flights: PathBuf,
     locale: PathBuf,
-    /// The Python that has Feast's SDK, if that is wanted.
-    feast: Option<PathBuf>,
+    /// The Pythons that have others' clients, if these are wanted.
+    clients: Vec<(python::Client, PathBuf)>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -57,6 +58,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     say::title("Larder's tests, on a Postgres and a Redis of their own. The first build takes minutes.");
     let mut instance = Instance::open("test")?;
     let environment = set_up(&mut instance, args)?;
+    if args.clients {
+        // They drive it as a program, which the tests of one package do not build.
+        let mut build = cargo::command("build");
+        build.args(["--workspace", "--bin", "predictor"]);
+        say::step(&format!("Running {}", instance::described(&build)));
+        instance
+            .run("cargo-build", build, Output::Terminal)?
+            .success("building the predictor")?;
+    }
     let command = cargo_test(args, &environment);
     say::step(&format!("Running {}", instance::described(&command)));
     let finished = instance.run("cargo-test", command, Output::Terminal)?;
@@ -79,7 +89,10 @@ fn set_up(instance: &mut Instance, args: &Args) -> Result<Environment> {
     let python = python::packages(instance)?;
     let flights = python::flights(instance)?;
     let locale = build_locale(instance)?;
-    let feast = args.clients.then(|| python::feast(instance)).transpose()?;
+    let wanted = args.clients.then_some(python::Client::ALL).into_iter().flatten();
+    let clients = wanted
+        .map(|client| Ok((client, python::client(instance, client)?)))
+        .collect::<Result<_>>()?;
     drop(lock);
     say::step("Starting a private Postgres and Redis");
     let postgres = Postgres::start(instance, Durability::None)?;
@@ -93,13 +106,13 @@ fn set_up(instance: &mut Instance, args: &Args) -> Result<Environment> {
         python,
         flights,
         locale,
-        feast,
+        clients,
     })
 }
 
 fn cargo_test(args: &Args, environment: &Environment) -> Command {
     let mut command = cargo::command("test");
-    if environment.feast.is_some() {
+    if args.clients {
         command.args(["--package", "end-to-end", "--test", "clients"]);
     } else if !args
         .cargo_args
@@ -118,8 +131,8 @@ fn cargo_test(args: &Args, environment: &Environment) -> Command {
         .env("LARDER_TEST_PYTHONPATH", &environment.python)
         .env("LARDER_TEST_FLIGHTS", &environment.flights)
         .env("LARDER_ONNXRUNTIME", &environment.onnxruntime);
-    if let Some(python) = &environment.feast {
-        command.env("LARDER_TEST_FEAST_PYTHON", python);
+    for (client, python) in &environment.clients {
+        command.env(client.variable(), python);
     }
     if args.auc_all {
         command.env("LARDER_TEST_AUC", "all");

@@ -1,4 +1,4 @@
-//! Feast's SDK in a Python of its own, driven call by call.
+//! A client in a Python of its own, driven call by call.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -6,15 +6,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use end_to_end::env::{required, root};
 use serde_json::Value as Json;
 
-/// A running `feast_client.py`.
+/// A running `feast_client.py` or `triton_client.py`.
 pub(crate) struct Puppet {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    _repository: tempfile::TempDir,
+    _repository: Option<tempfile::TempDir>,
 }
 
-/// An error that the SDK raised.
+/// An error that the client raised.
 #[derive(Debug)]
 pub(crate) struct Raised {
     /// The exception's class.
@@ -26,18 +26,30 @@ pub(crate) struct Raised {
 }
 
 impl Puppet {
-    /// Starts the SDK with its online store at `url`, and applies the objects it needs to a registry of its own.
+    /// Starts Feast's SDK with its online store at `url`, and applies the objects it needs to a registry of its own.
     pub(crate) fn start(url: &str) -> Self {
         let repository = tempfile::tempdir().unwrap();
-        let mut child = Command::new(required("LARDER_TEST_FEAST_PYTHON"))
+        let mut command = Command::new(required("LARDER_TEST_FEAST_PYTHON"));
+        command
             .arg(root().join("tests/python/feast_client.py"))
             .arg(url)
             .arg(repository.path())
-            .env("FEAST_USAGE", "False")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .env("FEAST_USAGE", "False");
+        Self::of(command, Some(repository))
+    }
+
+    /// Starts Triton's client for a server at these addresses.
+    pub(crate) fn triton(http: &str, grpc: &str) -> Self {
+        let mut command = Command::new(required("LARDER_TEST_TRITON_PYTHON"));
+        command
+            .arg(root().join("tests/python/triton_client.py"))
+            .args([http, grpc]);
+        Self::of(command, None)
+    }
+
+    fn of(mut command: Command, repository: Option<tempfile::TempDir>) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let mut puppet = Self {
             stdin: child.stdin.take().unwrap(),
             stdout: BufReader::new(child.stdout.take().unwrap()),
@@ -48,7 +60,7 @@ impl Puppet {
         puppet
     }
 
-    /// What the SDK says to a call of `feast_client.py`.
+    /// What the client says to a call of its script.
     pub(crate) fn try_call(&mut self, call: &Json) -> Result<Json, Raised> {
         writeln!(self.stdin, "{call}").unwrap();
         let mut answer = self.hear();
@@ -78,13 +90,10 @@ impl Puppet {
 
     fn hear(&mut self) -> Json {
         let mut line = String::new();
-        // The SDK prints lines of its own, too.
+        // Feast's SDK prints lines of its own, too.
         loop {
             line.clear();
-            assert!(
-                self.stdout.read_line(&mut line).unwrap() > 0,
-                "feast_client.py has ended"
-            );
+            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the client has ended");
             if let Ok(answer @ Json::Object(_)) = serde_json::from_str(&line) {
                 return answer;
             }

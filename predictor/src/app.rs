@@ -17,8 +17,9 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::meters;
+use crate::model::repository;
 use crate::model::runtime::Runtime;
-use crate::model::{Loader, ModelName, Models, Refused};
+use crate::model::{Loader, ModelName, Models, Refused, Version};
 use crate::predict::SHADOWS_AT_ONCE;
 use crate::predict::redis_cache::RedisCache;
 use crate::serving::Serving;
@@ -102,6 +103,24 @@ pub enum LoadError {
         /// The models there are.
         known: Vec<ModelName>,
     },
+    /// The model has no such version.
+    #[error("model `{name}` has no version `{version}`: {}", repository::list(.known))]
+    NoSuchVersion {
+        /// The model.
+        name: ModelName,
+        /// What was asked for.
+        version: Version,
+        /// The versions there are.
+        known: Vec<Version>,
+    },
+    /// The model, or a version of it, is refused.
+    #[error("model `{name}` cannot be loaded:{}", .reasons.iter().map(|reason| format!("\n  - {reason}")).collect::<String>())]
+    Unfit {
+        /// The model.
+        name: ModelName,
+        /// What is wrong with it, a sentence each.
+        reasons: Vec<String>,
+    },
     /// A Redis URL of a kind this build does not speak.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -116,6 +135,15 @@ fn among(known: &[ModelName]) -> String {
     }
     let names: Vec<&str> = known.iter().map(ModelName::as_str).collect();
     format!("it has {}", names.join(", "))
+}
+
+fn loader(settings: &Settings) -> Result<Loader, LoadError> {
+    Ok(Loader {
+        dir: settings.models.clone(),
+        runtime: Runtime::load(&settings.onnxruntime).map_err(LoadError::Failed)?,
+        sessions: settings.sessions,
+        redis: Arc::new(RedisCache::open(&settings.cache_redis)?),
+    })
 }
 
 fn list(refused: &[Refused]) -> String {
@@ -133,12 +161,7 @@ impl App {
         clock: Arc<dyn Clock>,
         only: Option<&ModelName>,
     ) -> Result<Arc<Self>, LoadError> {
-        let loader = Loader {
-            dir: settings.models.clone(),
-            runtime: Runtime::load(&settings.onnxruntime).map_err(LoadError::Failed)?,
-            sessions: settings.sessions,
-            redis: Arc::new(RedisCache::open(&settings.cache_redis)?),
-        };
+        let loader = loader(settings)?;
         let models = Models::load(&loader, definitions, only)?;
         let refused: Vec<Refused> = models.refused().collect();
         if models.serving().next().is_none() {
@@ -147,6 +170,29 @@ impl App {
         for model in &refused {
             tracing::error!("{model}");
         }
+        Self::with((settings, definitions, clock), (loader, models))
+    }
+
+    /// Loads and warms these versions of a model for the rows of a file, and its fallback, whatever traffic they get: see
+    /// [`Models::load_for_a_file`]. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`LoadError`]
+    pub fn load_for_a_file(
+        settings: &Settings,
+        definitions: &Definitions,
+        clock: Arc<dyn Clock>,
+        model: (&ModelName, &[Version]),
+    ) -> Result<Arc<Self>, LoadError> {
+        let loader = loader(settings)?;
+        let models = Models::load_for_a_file(&loader, definitions, model)?;
+        Self::with((settings, definitions, clock), (loader, models))
+    }
+
+    fn with(
+        (settings, definitions, clock): (&Settings, &Definitions, Arc<dyn Clock>),
+        (loader, models): (Loader, Models),
+    ) -> Result<Arc<Self>, LoadError> {
         let store = OnlineStore::open(&settings.redis, definitions.project.clone())?;
         meters::refused(&models, None);
         Ok(Arc::new_cyclic(|this| Self {

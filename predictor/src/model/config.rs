@@ -55,6 +55,27 @@ impl Default for ModelFile {
 const LONGEST_TTL: Span = Span::from_secs(366 * 86_400);
 
 impl ModelFile {
+    /// The same for the rows of a file, predicted by these versions, the first of which serves (the one that serves requests
+    /// if there is none): no other version takes part. Nobody else sends rows that are worth waiting for, or could be kept
+    /// waiting; and millions of rows would push out of Redis what predictors share for requests.
+    #[must_use]
+    pub(super) fn for_a_file(mut self, versions: &[Version]) -> Self {
+        if let [first, others @ ..] = versions {
+            self.serve = Serve::Version(first.clone());
+            self.load = Load::These(others.iter().cloned().collect());
+        } else {
+            self.load = Load::default();
+        }
+        self.canary = None;
+        self.shadow = None;
+        self.batching.max_wait = None;
+        self.batching.max_waiting = None;
+        if self.cache.tier == CacheTier::MemoryRedis {
+            self.cache.tier = CacheTier::Memory;
+        }
+        self
+    }
+
     /// What is wrong with values that have the right type, a sentence each.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use feature_defs::definitions::{Definitions, Input, Service};
 use feature_defs::value::{Value, ValueType};
@@ -23,6 +24,9 @@ use crate::predict::cache::{Cache, Memory};
 use crate::predict::cache_key::KeyMaker;
 use crate::predict::redis_cache::RedisCache;
 use crate::predict::request::RequestShape;
+
+/// How often a model is run to know what it takes.
+const TIMED_RUNS: usize = 51;
 
 /// Loads models of one repository.
 #[derive(Debug)]
@@ -55,7 +59,15 @@ pub(super) struct Loaded {
 impl Loader {
     /// The versions of this model that its files ask for, as they and the definitions are now. A version that is made of
     /// what it was made of `before` is the same one still, with its sessions and its cache.
-    pub(super) fn load(&self, name: &ModelName, definitions: &Definitions, before: Option<&Served>) -> Loaded {
+    ///
+    /// With `for_a_file`, as [`ModelFile::for_a_file`] has it for these versions.
+    pub(super) fn load(
+        &self,
+        name: &ModelName,
+        definitions: &Definitions,
+        before: Option<&Served>,
+        for_a_file: Option<&[Version]>,
+    ) -> Loaded {
         let nothing = |problems| Loaded {
             file: None,
             versions: BTreeMap::new(),
@@ -70,6 +82,10 @@ impl Loader {
         if !problems.is_empty() {
             return nothing(problems);
         }
+        let file = match for_a_file {
+            Some(versions) => file.for_a_file(versions),
+            None => file,
+        };
         let found = match repository::versions(&self.dir, name) {
             Ok(found) => found,
             Err(problem) => return nothing(vec![problem]),
@@ -367,7 +383,7 @@ fn try_out_tensors(
     }
     if program.by_row {
         let tried = batcher.try_out(program, &zeros(2));
-        return tried.map_err(|why| {
+        return tried.map(|_took| ()).map_err(|why| {
             vec![format!(
                 "version.toml says batch = true, but with 2 rows of zeros: {why}"
             )]
@@ -405,6 +421,19 @@ fn service_of<'a>(
 }
 
 impl Model {
+    /// What running it on one row takes, while nobody else uses it: the median of some runs on the service's defaults, or
+    /// what is expected, if the caller's tensors feed it. Nothing, if nothing is known.
+    pub(crate) fn time_of_one_row(&self) -> Option<Duration> {
+        let Some(featured) = &self.featured else {
+            return self.batcher.expected(1);
+        };
+        let row = neutral(&featured.service, &featured.signature).ok()?;
+        let run = |_| self.batcher.try_out(&featured.program, &row).ok();
+        let mut took: Vec<Duration> = (0..TIMED_RUNS).map(run).collect::<Option<_>>()?;
+        took.sort();
+        took.get(TIMED_RUNS / 2).copied()
+    }
+
     /// Whether these files and this service would make the same model. Who answers in its place is no part of it.
     fn is_made_of(&self, files: &Files, operated: &Operated, service: Option<&Arc<Service>>) -> bool {
         files.are_of(&self.artifact)

@@ -72,6 +72,32 @@ impl VersionState {
     }
 }
 
+/// Which models are loaded, besides their fallbacks.
+#[derive(Debug, Clone, Copy)]
+enum Only<'a> {
+    All,
+    Model(&'a ModelName),
+    ForAFile(&'a ModelName, &'a [Version]),
+}
+
+impl<'a> Only<'a> {
+    fn name(self) -> Option<&'a ModelName> {
+        match self {
+            Self::All => None,
+            Self::Model(name) | Self::ForAFile(name, _) => Some(name),
+        }
+    }
+
+    /// The versions of model `name` that are to predict the rows of a file, if that is what it is loaded for.
+    fn for_a_file(self, name: &ModelName) -> Option<&'a [Version]> {
+        match self {
+            Self::All | Self::Model(_) => None,
+            Self::ForAFile(model, versions) if model == name => Some(versions),
+            Self::ForAFile(..) => Some(&[]),
+        }
+    }
+}
+
 impl Entry {
     /// The state of the model as a whole, on the wire.
     pub fn state(&self) -> &'static str {
@@ -131,7 +157,41 @@ impl Models {
     /// # Errors
     /// [`LoadError`] if the repository cannot be read, is empty, or lacks the `only` model.
     pub fn load(loader: &Loader, definitions: &Definitions, only: Option<&ModelName>) -> Result<Self, LoadError> {
+        let only = only.map_or(Only::All, Only::Model);
         Self::make(loader, definitions, only, (None, &BTreeSet::new()))
+    }
+
+    /// Loads these versions of one model for the rows of a file, the first of them as the one that serves; without any, the
+    /// one that serves requests. With its fallback, but without canary, shadow and what predictors share in Redis.
+    ///
+    /// # Errors
+    /// [`LoadError`] if there is no such model or version, or one of them is refused.
+    pub fn load_for_a_file(
+        loader: &Loader,
+        definitions: &Definitions,
+        (name, versions): (&ModelName, &[Version]),
+    ) -> Result<Self, LoadError> {
+        let known = repository::versions(&loader.dir, name).unwrap_or_default();
+        let unknown = versions.iter().find(|version| !known.contains(version));
+        if let Some(version) = unknown.filter(|_| repository::holds(&loader.dir, name)) {
+            return Err(LoadError::NoSuchVersion {
+                name: name.clone(),
+                version: version.clone(),
+                known,
+            });
+        }
+        let only = Only::ForAFile(name, versions);
+        let models = Self::make(loader, definitions, only, (None, &BTreeSet::new()))?;
+        let served = models.served(name);
+        let is_ready = |version: &Version| served.is_some_and(|served| served.versions.contains_key(version));
+        if served.is_none() || !versions.iter().all(is_ready) {
+            let entry = models.by_name.get(name);
+            return Err(LoadError::Unfit {
+                name: name.clone(),
+                reasons: entry.map(|entry| entry.problems.clone()).unwrap_or_default(),
+            });
+        }
+        Ok(models)
     }
 
     /// Loads all models of the repository, but those that are `unloaded`, as its files and the definitions are now. A
@@ -146,16 +206,16 @@ impl Models {
         definitions: &Definitions,
         unloaded: &BTreeSet<ModelName>,
     ) -> Result<Self, LoadError> {
-        Self::make(loader, definitions, None, (Some(self), unloaded))
+        Self::make(loader, definitions, Only::All, (Some(self), unloaded))
     }
 
     fn make(
         loader: &Loader,
         definitions: &Definitions,
-        only: Option<&ModelName>,
+        only: Only<'_>,
         (before, unloaded): (Option<&Self>, &BTreeSet<ModelName>),
     ) -> Result<Self, LoadError> {
-        let folders = match only {
+        let folders = match only.name() {
             Some(name) if !repository::holds(&loader.dir, name) => {
                 return Err(LoadError::NoSuchModel {
                     name: name.clone(),
@@ -185,7 +245,12 @@ impl Models {
                 continue;
             }
             let served = before.and_then(|before| before.served(&name));
-            let one = loader.load(&name, definitions, served.map(|served| &**served));
+            let one = loader.load(
+                &name,
+                definitions,
+                served.map(|served| &**served),
+                only.for_a_file(&name),
+            );
             let fallback = one.file.as_ref().and_then(|file| file.fallback.as_ref());
             let fallback = fallback.and_then(|fallback| fallback.model.clone());
             loaded.insert(name, one);

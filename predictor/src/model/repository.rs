@@ -181,7 +181,8 @@ pub fn candidates(dir: &Path, name: &ModelName, serve: &Serve, found: &[Version]
     }
 }
 
-fn list(versions: &[Version]) -> String {
+/// What versions there are, as the end of a sentence about one that is not there.
+pub(crate) fn list(versions: &[Version]) -> String {
     if versions.is_empty() {
         return "it has no folder with a version.toml".to_owned();
     }

@@ -10,10 +10,12 @@ mod meters;
 pub mod model;
 pub mod predict;
 mod reload;
+mod score;
 mod serving;
 
 pub use app::{App, LoadError, Settings};
 pub use control::ControlError;
-pub use model::ModelName;
+pub use model::{ModelName, Version};
 pub use predict::{Asked, Explain, Freshness, PredictError};
 pub use reload::ReloadError;
+pub use score::{ScoreError, ScoreSummary};

@@ -2,7 +2,9 @@
 
 mod args;
 mod check;
+mod files;
 mod predict;
+mod score;
 mod serve;
 
 use std::fmt;
@@ -29,6 +31,9 @@ enum Command {
     Check(check::Check),
     /// Make one prediction here and explain it
     Predict(predict::Predict),
+    /// Predict every row of a file
+    #[command(disable_version_flag = true)]
+    Score(score::Score),
 }
 
 impl Cli {
@@ -41,6 +46,7 @@ impl Cli {
                     Command::Serve(serve) => serve.run().await,
                     Command::Check(check) => check.run(),
                     Command::Predict(predict) => predict.run().await,
+                    Command::Score(score) => score.run().await,
                 }
             })
         });

@@ -183,5 +183,44 @@ def half():
     )
 
 
-for make in (linear, request_only, each, picky, slow, plus_one, crooked, echo, half):
+def variants():
+    """`same` = x, `off` = 1 - x; `high` and `higher` are "high" where x is above 0.5 and 0.7, else "low"; `tenths` = 10 x."""
+    names = dict(domain="ai.onnx.ml", keys_int64s=[0, 1], values_strings=["low", "high"], default_string="")
+
+    def label(name, bound):
+        return [
+            h.make_node("Greater", ["x", bound], [f"is_{name}"]),
+            h.make_node("Cast", [f"is_{name}"], [f"{name}_code"], to=T.INT64),
+            h.make_node("LabelEncoder", [f"{name}_code"], [name], **names),
+        ]
+
+    save(
+        "variants",
+        [
+            h.make_node("Identity", ["x"], ["same"]),
+            h.make_node("Sub", ["one", "x"], ["off"]),
+            *label("high", "half"),
+            *label("higher", "more"),
+            h.make_node("Mul", ["x", "ten"], ["tens"]),
+            h.make_node("Round", ["tens"], ["rounded"]),
+            h.make_node("Cast", ["rounded"], ["tenths"], to=T.INT64),
+        ],
+        [h.make_tensor_value_info("x", T.FLOAT, ["n", 1])],
+        [
+            h.make_tensor_value_info("same", T.FLOAT, ["n", 1]),
+            h.make_tensor_value_info("off", T.FLOAT, ["n", 1]),
+            h.make_tensor_value_info("high", T.STRING, ["n", 1]),
+            h.make_tensor_value_info("higher", T.STRING, ["n", 1]),
+            h.make_tensor_value_info("tenths", T.INT64, ["n", 1]),
+        ],
+        [
+            ("one", np.array(1, np.float32)),
+            ("half", np.array(0.5, np.float32)),
+            ("more", np.array(0.7, np.float32)),
+            ("ten", np.array(10, np.float32)),
+        ],
+    )
+
+
+for make in (linear, request_only, each, picky, slow, plus_one, crooked, echo, half, variants):
     make()

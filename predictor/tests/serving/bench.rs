@@ -211,11 +211,16 @@ impl Bench {
 
     /// Puts a further version of a model into the repository.
     pub(crate) fn version(self, name: &str, version: &str, onnx: &str, settings: &str) -> Self {
+        self.add_version(name, version, onnx, settings);
+        self
+    }
+
+    /// The same while it is in use.
+    pub(crate) fn add_version(&self, name: &str, version: &str, onnx: &str, settings: &str) {
         let dir = self.dir.path().join("models").join(name).join(version);
         fs::create_dir_all(&dir).unwrap();
         fs::copy(onnx_file(onnx), dir.join("model.onnx")).unwrap();
         fs::write(dir.join("version.toml"), settings).unwrap();
-        self
     }
 
     pub(crate) fn max_instances(mut self, max: usize) -> Self {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::bench::{Bench, LINEAR, PATIENT, REQUEST_ONLY};
 
-fn predictor(bench: &Bench) -> Command {
+pub(crate) fn predictor(bench: &Bench) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_predictor"));
     command.envs(bench.environment()).env_remove("LARDER_LOG");
     command
@@ -21,7 +21,7 @@ fn bench() -> Bench {
         .model("broken", "picky", PATIENT, LINEAR)
 }
 
-fn told(output: &Output) -> (Option<i32>, String, String) {
+pub(crate) fn told(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }

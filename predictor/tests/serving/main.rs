@@ -17,3 +17,4 @@ mod reload;
 mod requests;
 mod rows;
 mod traffic;
+mod score;

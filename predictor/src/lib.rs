@@ -2,6 +2,7 @@
 
 mod app;
 pub mod cli;
+mod compare;
 mod control;
 mod grpc;
 mod http;
@@ -14,6 +15,7 @@ mod score;
 mod serving;
 
 pub use app::{App, LoadError, Settings};
+pub use compare::{CompareError, Comparison};
 pub use control::ControlError;
 pub use model::{ModelName, Version};
 pub use predict::{Asked, Explain, Freshness, PredictError};

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod files;
 mod predict;
 mod score;
@@ -34,6 +35,8 @@ enum Command {
     /// Predict every row of a file
     #[command(disable_version_flag = true)]
     Score(score::Score),
+    /// Predict the rows of a file by two versions of a model, and say how they differ
+    Compare(compare::Compare),
 }
 
 impl Cli {
@@ -47,6 +50,7 @@ impl Cli {
                     Command::Check(check) => check.run(),
                     Command::Predict(predict) => predict.run().await,
                     Command::Score(score) => score.run().await,
+                    Command::Compare(compare) => compare.run().await,
                 }
             })
         });

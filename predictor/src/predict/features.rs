@@ -18,7 +18,7 @@ use crate::model::config::{WhenMissing, WhenStale};
 
 /// The stored rows of every instance, one a join of its service. What several instances have in common is read once. A store
 /// that cannot be read in time makes them `UNAVAILABLE`, never late.
-pub(super) async fn read<'i>(
+pub(crate) async fn read<'i>(
     reader: &OnlineReader,
     instances: impl Iterator<Item = (&'i Service, &'i Instance)> + Clone,
     now: Timestamp,
@@ -68,7 +68,7 @@ pub(super) async fn read<'i>(
 }
 
 /// Whether any view of a row could not be read.
-pub(super) fn is_unavailable(stored: &[StoredRow]) -> bool {
+pub(crate) fn is_unavailable(stored: &[StoredRow]) -> bool {
     stored.iter().any(|row| row.status == Status::Unavailable)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn is_unavailable(stored: &[StoredRow]) -> bool {
 /// # Errors
 /// A view has no row, one too old, or one that was written without a feature that the model reads, and the model's policy
 /// is to reject then.
-pub(super) fn merge(
+pub(crate) fn merge(
     (model, service): (&Model, &Service),
     instance: &Instance,
     stored: &[StoredRow],

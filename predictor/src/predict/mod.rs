@@ -7,7 +7,7 @@ pub mod cache;
 pub mod cache_key;
 mod error;
 mod explain;
-mod features;
+pub(crate) mod features;
 mod plan;
 pub mod redis_cache;
 pub mod request;

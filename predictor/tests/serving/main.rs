@@ -7,6 +7,7 @@ mod bench;
 mod batches;
 mod cache;
 mod commands;
+mod compare;
 mod explain;
 mod grpc;
 mod http;

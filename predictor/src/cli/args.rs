@@ -52,6 +52,14 @@ impl RedisArgs {
         url.parse().context("--redis-url (LARDER_REDIS_URL, REDIS_URL)")
     }
 
+    /// The cache's Redis, if any Redis is said.
+    pub(super) fn cache_if_said(&self) -> anyhow::Result<Option<RedisUrl>> {
+        let is_said = [&self.cache_redis_url, &self.redis_url, &self.plain_redis_url]
+            .into_iter()
+            .any(Option::is_some);
+        is_said.then(|| self.cache()).transpose()
+    }
+
     /// The cache's Redis.
     pub(super) fn cache(&self) -> anyhow::Result<RedisUrl> {
         match &self.cache_redis_url {

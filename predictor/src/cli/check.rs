@@ -1,4 +1,4 @@
-//! `predictor check`: does a model fit, and what does it take and give? Needs no Redis.
+//! `predictor check`: does a model fit, what does it take and give, and is its cache worth it? Needs no Redis.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -9,8 +9,10 @@ use clap::Args;
 use feature_defs::time::SystemClock;
 use feature_defs::value::Value;
 
-use super::args::LoadArgs;
+use super::args::{LoadArgs, RedisArgs};
+use super::check_cache;
 use crate::app::{App, LoadError, Settings};
+use crate::model::config::CacheTier;
 use crate::model::signature::Declared;
 use crate::model::{Fallback, ModelName, Served};
 
@@ -20,10 +22,12 @@ pub(super) struct Check {
     model_dir: PathBuf,
     #[command(flatten)]
     load: LoadArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 impl Check {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         let dir = self
             .model_dir
             .canonicalize()
@@ -59,7 +63,13 @@ impl Check {
             app => app?,
         };
         match app.models().serving().find(|served| served.serving.model.name == name) {
-            Some(served) => print!("{}", describe(served)),
+            Some(served) => {
+                print!("{}", describe(served));
+                let model = &served.serving.model;
+                if model.operated.cache.tier == CacheTier::MemoryRedis {
+                    print!("{}", check_cache::describe(model, self.redis.cache_if_said()?).await);
+                }
+            }
             None => bail!("model `{name}` cannot be served"),
         }
         Ok(())

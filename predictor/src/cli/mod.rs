@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod check_cache;
 mod compare;
 mod files;
 mod predict;
@@ -47,7 +48,7 @@ impl Cli {
             runtime.block_on(async {
                 match self.command {
                     Command::Serve(serve) => serve.run().await,
-                    Command::Check(check) => check.run(),
+                    Command::Check(check) => check.run().await,
                     Command::Predict(predict) => predict.run().await,
                     Command::Score(score) => score.run().await,
                     Command::Compare(compare) => compare.run().await,

@@ -18,10 +18,13 @@ use crate::model::tensor::Tensor;
 
 /// After a failure the tier is left alone for so long, so that a slow Redis costs requests no time.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a write in the background may take.
-const WRITE_WITHIN: Duration = Duration::from_millis(500);
+/// How long what nobody waits for may take: a write in the background, a lookup that is timed.
+const WITHIN: Duration = Duration::from_millis(500);
 /// Batches written at once; while there are so many, further ones are not written at all.
 const WRITES_AT_ONCE: usize = 32;
+
+/// How many lookups are timed to know what one takes.
+const TIMED_LOOKUPS: usize = 101;
 
 /// How predictions are stored.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +89,26 @@ impl RedisCache {
         }
     }
 
+    /// What a lookup takes: the median of some, of keys that are not there, which is the least that one takes.
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub(crate) async fn time_of_a_lookup(&self) -> Result<Duration, StoreError> {
+        let mut took = Vec::with_capacity(TIMED_LOOKUPS);
+        // The first connects.
+        for i in 0..=TIMED_LOOKUPS {
+            let mut command = redis::cmd("GET");
+            command.arg(format!("larder:prediction:none-{i}"));
+            let started = Instant::now();
+            self.connection.query::<Option<Vec<u8>>>(command, WITHIN).await?;
+            if i > 0 {
+                took.push(started.elapsed());
+            }
+        }
+        took.sort();
+        Ok(took[TIMED_LOOKUPS / 2])
+    }
+
     /// Writes predictions in the background, each for its time.
     pub fn put(self: &Arc<Self>, predictions: &[(CacheKey, Outputs, Duration)], stored: Stored<'_>, now: Timestamp) {
         if predictions.is_empty() || self.is_down() {
@@ -118,7 +141,7 @@ impl RedisCache {
         }
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = this.connection.send(&commands, WRITE_WITHIN).await {
+            if let Err(error) = this.connection.send(&commands, WITHIN).await {
                 this.failed(&error);
             }
             drop(permit);

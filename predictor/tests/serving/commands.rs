@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, LINEAR, PATIENT, REQUEST_ONLY};
+use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, REQUEST_ONLY};
 
 pub(crate) fn predictor(bench: &Bench) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_predictor"));
@@ -252,4 +252,48 @@ async fn serve_takes_up_changed_definitions_and_looks_at_sighup() {
     server.signal("-HUP");
     server.until(metrics, r#"larder_definitions_reloads_total{outcome="done"} 3"#);
     server.stop();
+}
+
+#[tokio::test]
+async fn check_says_whether_a_lookup_in_redis_is_worth_it() {
+    let model = format!("{PATIENT}cache = {{ tier = \"memory+redis\" }}\n");
+    let bench = Bench::new()
+        .model("cheap", "request_only", &model, REQUEST_ONLY)
+        .model("dear", "slow", &model, NUMBER)
+        .model("memory", "request_only", PATIENT, REQUEST_ONLY);
+    let check = |model: &str, redis: Option<&str>| {
+        let mut command = predictor(&bench);
+        command
+            .arg("check")
+            .arg(bench.models().join(model))
+            .env_remove("LARDER_REDIS_URL");
+        let redis = redis.map(|url| ["--cache-redis-url", url]);
+        let (code, out, err) = told(&command.args(redis.iter().flatten()).output().unwrap());
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        out
+    };
+    let redis = crate::bench::required("LARDER_TEST_REDIS_URL");
+    let out = check("cheap", Some(&redis));
+    assert!(
+        out.contains("cache: memory, then Redis\n  the model on one row: ") && out.contains("\n  a lookup in Redis: "),
+        "{out}"
+    );
+    assert!(out.contains("\nwarning: to look a row up in Redis takes "), "{out}");
+    let out = check("dear", Some(&redis));
+    assert!(out.contains("a lookup in Redis: ") && !out.contains("warning"), "{out}");
+    let out = check("cheap", None);
+    assert!(
+        out.contains("a lookup in Redis: not measured: with --cache-redis-url") && !out.contains("warning"),
+        "{out}"
+    );
+    let nobody = format!("redis://127.0.0.1:{}", crate::bench::free_port());
+    let out = check("cheap", Some(&nobody));
+    assert!(
+        out.contains("a lookup in Redis: not measured: ") && !out.contains("warning"),
+        "{out}"
+    );
+    assert!(
+        !check("memory", Some(&redis)).contains("cache"),
+        "nothing to say of memory"
+    );
 }

@@ -27,6 +27,8 @@ impl fmt::Display for BadFile {
     }
 }
 
+impl std::error::Error for BadFile {}
+
 impl BadFile {
     /// Nothing is wrong yet with the file that messages call `file`.
     pub fn none_yet(file: &str) -> Self {

@@ -277,7 +277,7 @@ async fn what_is_wrong_in_a_file_is_told_with_row_and_column_before_anything_is_
 async fn a_version_can_be_asked_for_that_gets_no_traffic() {
     let model = format!("{PATIENT}serve = \"1\"\nshadow = \"2\"\n");
     let bench = Bench::new().model("p", "picky", &model, NUMBER);
-    bench.version("p", "2", "variants", &NUMBER.replace("\"y\"", "\"off\""));
+    bench.add_version("p", "2", "variants", &NUMBER.replace("\"y\"", "\"off\""));
     let folder = Folder::new();
     let rows = folder.csv("x\n1\n");
     let out = folder.path("scored.csv");
@@ -292,7 +292,7 @@ async fn a_version_can_be_asked_for_that_gets_no_traffic() {
         scored(&["--version", "2"]),
         ("model p version 2".to_owned(), text("0.0"))
     );
-    bench.version("p", "3", "variants", &NUMBER.replace("\"y\"", "\"of\""));
+    bench.add_version("p", "3", "variants", &NUMBER.replace("\"y\"", "\"of\""));
     let output = score(&bench, "p", (&rows, &out))
         .args(["--version", "3"])
         .output()

@@ -25,8 +25,8 @@ pub(super) async fn one(
     AppState(app): AppState<Arc<App>>,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<JsonValue>, ApiError> {
-    if let Some((model, "predict")) = name.rsplit_once(':') {
-        let message = format!("GET does not predict: POST …/{}:predict does", shortened(model));
+    if let Some((model, method @ ("predict" | "promote"))) = name.rsplit_once(':') {
+        let message = format!("GET does not {method}: POST …/{}:{method} does", shortened(model));
         return Err(ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",

@@ -233,6 +233,12 @@ impl Bench {
         self
     }
 
+    /// Changes what the predictor is told.
+    pub(crate) fn told(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
     /// The repository.
     pub(crate) fn models(&self) -> &Path {
         &self.settings.models

@@ -12,6 +12,7 @@ mod explain;
 mod grpc;
 mod http;
 mod load;
+mod openapi;
 mod outage;
 mod policies;
 mod reload;

@@ -317,7 +317,10 @@ impl Batcher {
             return Err(RunError::Overloaded);
         }
         state.queue.push_back(job);
-        match state.idle.pop() {
+        let idle = state.idle.pop();
+        // Where the process is stopping, a session that goes on is given back on the spot, which takes the lock.
+        drop(state);
+        match idle {
             Some(session) => self.go_on(session),
             None => self.more.notify_all(),
         }

@@ -20,8 +20,8 @@ use crate::meters;
 use crate::model::repository;
 use crate::model::runtime::Runtime;
 use crate::model::{Loader, ModelName, Models, Refused, Version};
-use crate::predict::SHADOWS_AT_ONCE;
 use crate::predict::redis_cache::RedisCache;
+use crate::predict::{PredictError, SHADOWS_AT_ONCE};
 use crate::serving::Serving;
 
 /// How long readiness asks Redis.
@@ -267,6 +267,16 @@ impl App {
         models
             .iter()
             .all(|(_, entry)| entry.served.is_some() || entry.is_unloaded)
+    }
+
+    /// Counts a call that could not be read, of the model that it names if there is one.
+    pub(crate) fn not_read(&self, name: &str, error: &PredictError) {
+        let models = self.models();
+        let known = models
+            .iter()
+            .map(|(known, _)| known)
+            .find(|known| known.as_str() == name);
+        meters::not_served(known, error.fault());
     }
 
     /// What is served now. A request takes it once.

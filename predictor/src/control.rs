@@ -9,7 +9,8 @@ use service::nearest;
 use toml_edit::DocumentMut;
 
 use crate::app::App;
-use crate::model::{ModelName, Version, VersionState, repository};
+use crate::model::config::Serve;
+use crate::model::{ModelName, repository};
 use crate::predict::shortened;
 use crate::reload::ReloadError;
 
@@ -55,15 +56,20 @@ impl App {
     /// [`ControlError`]; what served serves on.
     pub async fn load_model(self: &Arc<Self>, name: &str) -> Result<(), ControlError> {
         let name = self.known(name)?;
-        let mut unloaded = self.reloading().lock().await;
-        let was_unloaded = unloaded.remove(&name);
-        let outcome = self.reload_without(&unloaded).await;
-        if outcome.is_err() && was_unloaded {
-            unloaded.insert(name.clone());
-        }
-        outcome?;
-        self.refused(&name)
-            .map_or(Ok(()), |reasons| Err(ControlError::Refused { name, reasons }))
+        self.to_its_end(|app| async move {
+            let mut unloaded = app.reloading().lock().await;
+            let was_unloaded = unloaded.remove(&name);
+            let outcome = app.reload_without(&unloaded).await;
+            if outcome.is_err() && was_unloaded {
+                unloaded.insert(name.clone());
+            }
+            outcome?;
+            match app.refused(&name) {
+                None => Ok(()),
+                Some(reasons) => Err(ControlError::Refused { name, reasons }),
+            }
+        })
+        .await
     }
 
     /// Takes a model out of service, until it is loaded or the predictor starts anew.
@@ -72,50 +78,71 @@ impl App {
     /// [`ControlError`]; it serves on.
     pub async fn unload_model(self: &Arc<Self>, name: &str) -> Result<(), ControlError> {
         let name = self.known(name)?;
-        let mut unloaded = self.reloading().lock().await;
-        unloaded.insert(name.clone());
-        let outcome = self.reload_without(&unloaded).await;
-        if outcome.is_err() {
-            unloaded.remove(&name);
-        }
-        Ok(outcome?)
+        self.to_its_end(|app| async move {
+            let mut unloaded = app.reloading().lock().await;
+            unloaded.insert(name.clone());
+            let outcome = app.reload_without(&unloaded).await;
+            if outcome.is_err() {
+                unloaded.remove(&name);
+            }
+            Ok(outcome?)
+        })
+        .await
     }
 
-    /// Gives a model's traffic to `version`, by writing so into its `model.toml`: all predictors that share the repository
+    /// Gives a model's traffic to `serve`, by writing so into its `model.toml`: all predictors that share the repository
     /// follow, and restarts keep it. A canary of that version has had its time, and goes.
     ///
     /// # Errors
     /// [`ControlError`]: the version does not fit, or the file cannot be written; what served serves on.
-    pub async fn promote(self: &Arc<Self>, name: &str, version: &Version) -> Result<(), ControlError> {
+    pub async fn promote(self: &Arc<Self>, name: &str, serve: Serve) -> Result<(), ControlError> {
         let name = self.known(name)?;
-        let unloaded = self.reloading().lock().await;
-        if unloaded.contains(&name) {
-            let reasons = vec!["it is unloaded: load it first".to_owned()];
-            return Err(ControlError::Refused { name, reasons });
-        }
-        let path = repository::model_file(&self.loader().dir, &name);
-        let file = |why: String| ControlError::File {
-            path: path.clone(),
-            why,
-        };
-        let before = fs::read_to_string(&path).map_err(|e| file(e.to_string()))?;
-        let after = promoted(&before, version).map_err(&file)?;
-        write(&path, &after).map_err(|e| file(e.to_string()))?;
-        let outcome = self.reload_without(&unloaded).await;
-        let serves = {
-            let models = self.models();
-            let entry = models.get(name.as_str());
-            entry.is_some_and(|entry| entry.versions.get(version) == Some(&VersionState::Serving))
-        };
-        if outcome.is_ok() && serves {
-            return Ok(());
-        }
-        let reasons = self.refused(&name).unwrap_or_default();
-        // As it was, or the next start would find what does not fit.
-        write(&path, &before).map_err(|e| file(e.to_string()))?;
-        outcome?;
-        self.reload_without(&unloaded).await?;
-        Err(ControlError::Refused { name, reasons })
+        self.to_its_end(|app| async move {
+            let unloaded = app.reloading().lock().await;
+            if unloaded.contains(&name) {
+                let reasons = vec!["it is unloaded: load it first".to_owned()];
+                return Err(ControlError::Refused { name, reasons });
+            }
+            let path = repository::model_file(&app.loader().dir, &name);
+            let file = |why: String| ControlError::File {
+                path: path.clone(),
+                why,
+            };
+            let before = fs::read_to_string(&path).map_err(|e| file(e.to_string()))?;
+            let after = promoted(&before, &serve).map_err(&file)?;
+            write(&path, &after).map_err(|e| file(e.to_string()))?;
+            let outcome = app.reload_without(&unloaded).await;
+            let serves = {
+                let models = app.models();
+                let entry = models.get(name.as_str());
+                let served = entry
+                    .filter(|entry| !entry.is_kept)
+                    .and_then(|entry| entry.served.as_ref());
+                served.is_some_and(|served| match &serve {
+                    Serve::Latest => true,
+                    Serve::Version(version) => served.serving.model.version == *version,
+                })
+            };
+            if outcome.is_ok() && serves {
+                return Ok(());
+            }
+            let reasons = app.refused(&name).unwrap_or_default();
+            // As it was, or the next start would find what does not fit.
+            write(&path, &before).map_err(|e| file(e.to_string()))?;
+            outcome?;
+            app.reload_without(&unloaded).await?;
+            Err(ControlError::Refused { name, reasons })
+        })
+        .await
+    }
+
+    /// What `doing` gives: done also if the caller does not wait for it, so that nothing is left half-way.
+    async fn to_its_end<F>(self: &Arc<Self>, doing: impl FnOnce(Arc<Self>) -> F) -> Result<(), ControlError>
+    where
+        F: Future<Output = Result<(), ControlError>> + Send + 'static,
+    {
+        let done = tokio::spawn(doing(Arc::clone(self))).await;
+        done.unwrap_or_else(|ended| Err(ReloadError::Ended(ended).into()))
     }
 
     /// The repository's model of this name, loaded or not.
@@ -143,21 +170,22 @@ impl App {
     }
 }
 
-/// `model.toml` with `serve = "version"`, and all else as it was, comments too.
-fn promoted(text: &str, version: &Version) -> Result<String, String> {
+/// `model.toml` with `serve = "…"`, and all else as it was, comments too.
+fn promoted(text: &str, serve: &Serve) -> Result<String, String> {
+    let serve = serve.to_string();
     let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
     match document.get_mut("serve").and_then(|item| item.as_value_mut()) {
         Some(value) => {
             let decor = value.decor().clone();
-            *value = version.as_str().into();
+            *value = serve.as_str().into();
             *value.decor_mut() = decor;
         }
         None => {
-            document.insert("serve", toml_edit::value(version.as_str()));
+            document.insert("serve", toml_edit::value(serve.as_str()));
         }
     }
     let canary = document.get("canary").and_then(|canary| canary.get("version"));
-    if canary.and_then(|canary| canary.as_str()) == Some(version.as_str()) {
+    if canary.and_then(|canary| canary.as_str()) == Some(serve.as_str()) {
         document.remove("canary");
     }
     Ok(document.to_string())
@@ -165,7 +193,8 @@ fn promoted(text: &str, version: &Version) -> Result<String, String> {
 
 /// In whole or not at all.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = path.with_extension("toml.new");
+    // Of a name of its own, since others may share the repository.
+    let new = path.with_extension(format!("toml.{}", uuid::Uuid::new_v4().simple()));
     fs::write(&new, text)?;
     fs::set_permissions(&new, fs::metadata(path)?.permissions())?;
     fs::rename(&new, path)
@@ -178,19 +207,20 @@ mod tests {
     #[test]
     fn a_promotion_changes_what_it_must_and_no_more() {
         let text = "# Ours.\nserve = \"3\" # since May\ndeadline = \"50ms\"\ncanary = { version = \"4\", share = 0.1 }\nshadow = \"5\"\n";
-        let four = promoted(text, &"4".parse().unwrap()).unwrap();
+        let version = |text: &str| Serve::try_from(text.to_owned()).unwrap();
+        let four = promoted(text, &version("4")).unwrap();
         assert_eq!(
             four,
             "# Ours.\nserve = \"4\" # since May\ndeadline = \"50ms\"\nshadow = \"5\"\n"
         );
-        let two = promoted(text, &"2".parse().unwrap()).unwrap();
+        let two = promoted(text, &version("2")).unwrap();
         assert_eq!(two, text.replace("\"3\"", "\"2\""));
         assert_eq!(
-            promoted("deadline = \"1s\"\n", &"2".parse().unwrap()).unwrap(),
+            promoted("deadline = \"1s\"\n", &version("2")).unwrap(),
             "deadline = \"1s\"\nserve = \"2\"\n"
         );
         assert_eq!(
-            promoted("[cache]\ntier = \"off\"\n", &"2".parse().unwrap()).unwrap(),
+            promoted("[cache]\ntier = \"off\"\n", &version("2")).unwrap(),
             "serve = \"2\"\n[cache]\ntier = \"off\"\n"
         );
     }

@@ -146,9 +146,13 @@ fn tell(old: &Models, new: &Models) {
             Some(served.serving.model.version.clone())
         };
         let (was, is) = (serving(old), serving(new));
-        if was != is {
-            let text = |version: Option<Version>| version.map(|version| version.to_string());
-            tracing::info!(model.name = %name, was = text(was), is = text(is), "another version serves");
+        match (was, is) {
+            (Some(was), Some(is)) if was != is => {
+                tracing::info!(model.name = %name, %was, %is, "another version serves")
+            }
+            (Some(was), None) => tracing::info!(model.name = %name, %was, "does not serve any more"),
+            (None, Some(is)) => tracing::info!(model.name = %name, %is, "serves"),
+            _ => {}
         }
     }
     for (name, ..) in old.iter().filter(|(name, ..)| new.get(name.as_str()).is_none()) {

@@ -9,6 +9,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// How often files are looked at: by polling, since mounted volumes and network file systems tell of nothing by themselves.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How many looks files have to stay as they are.
+const LOOKS_TO_SETTLE: u32 = 10;
+/// How deep links to folders are followed: they may lead in circles.
+const LINKS_DEEP: u32 = 2;
+
 /// Changes of the files of some directories.
 #[derive(Debug)]
 pub struct Changes {
@@ -47,6 +52,7 @@ impl Changes {
     /// or until SIGHUP. May be dropped and asked again.
     pub async fn next(&mut self) {
         let mut before = None;
+        let mut unsettled = 0;
         loop {
             let hangup = tokio::select! {
                 _ = self.hangup.recv() => true,
@@ -56,7 +62,11 @@ impl Changes {
             let Ok(now) = tokio::task::spawn_blocking(move || listing(&dirs)).await else {
                 continue;
             };
-            if hangup || (now != self.told && before.as_ref() == Some(&now)) {
+            let has_changed = now != self.told;
+            // Something may change all the time, such as a log, and must not hold up the rest for ever.
+            unsettled = if has_changed { unsettled + 1 } else { 0 };
+            let has_settled = before.as_ref() == Some(&now) || unsettled > LOOKS_TO_SETTLE;
+            if hangup || (has_changed && has_settled) {
                 self.told = now;
                 return;
             }
@@ -67,14 +77,14 @@ impl Changes {
 
 fn listing(dirs: &[PathBuf]) -> Listing {
     let mut found = Vec::new();
-    dirs.iter().for_each(|dir| list(dir, &mut found));
+    dirs.iter().for_each(|dir| list(dir, LINKS_DEEP, &mut found));
     found.sort_by(|(one, _), (other, _)| one.cmp(other));
     found
 }
 
 /// Hidden folders are left out: version control keeps its own there, and what a mounted configuration swaps there shows in
 /// the links that lead to it.
-fn list(dir: &Path, found: &mut Listing) {
+fn list(dir: &Path, links: u32, found: &mut Listing) {
     use std::os::unix::fs::MetadataExt;
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -84,10 +94,10 @@ fn list(dir: &Path, found: &mut Listing) {
         };
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         if metadata.is_dir() {
-            // A link to a folder may lead in circles.
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_folder && !is_hidden {
-                list(&path, found);
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            let left = links.checked_sub(u32::from(is_link));
+            if let (Some(left), false) = (left, is_hidden) {
+                list(&path, left, found);
             }
         } else {
             let state = State {

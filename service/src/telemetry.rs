@@ -18,6 +18,10 @@ const SECONDS: [f64; 17] = [
     2.5, 10.0,
 ];
 
+/// The bounds of histograms of rows.
+const ROWS: [f64; 12] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0,
+];
 /// Bounds of how long runs take: 100 ms to an hour.
 const RUN_SECONDS: [f64; 12] = [
     0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0,
@@ -92,6 +96,8 @@ pub fn metrics_handle() -> PrometheusHandle {
                     Matcher::Full("larder_materialization_duration_seconds".into()),
                     &RUN_SECONDS,
                 )
+                .expect("the bounds are not empty")
+                .set_buckets_for_metric(Matcher::Suffix("_batch_rows".into()), &ROWS)
                 .expect("the bounds are not empty")
                 .install_recorder()
                 .expect("no other metrics recorder in this process");

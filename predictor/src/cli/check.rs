@@ -72,6 +72,17 @@ impl Check {
             }
             None => bail!("model `{name}` cannot be served"),
         }
+        let refused: Vec<_> = app
+            .models()
+            .refused()
+            .filter(|refused| refused.name == name.as_str())
+            .collect();
+        for refused in &refused {
+            eprintln!("{refused}");
+        }
+        if !refused.is_empty() {
+            bail!("not all that the files of model `{name}` ask for can be served");
+        }
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer predictions over HTTP and gRPC, taking up definitions as they change
+    /// Answer predictions over HTTP and gRPC, taking up definitions and models as they change
     Serve(serve::Serve),
     /// Load a model, check it against its feature service and print what it takes and gives
     Check(check::Check),

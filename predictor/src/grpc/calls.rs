@@ -66,7 +66,7 @@ impl GrpcInferenceService for Inference {
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
         let (headers, _, call) = request.into_parts();
         let (name, version) = (call.model_name.clone(), call.model_version.clone());
-        let mut read = read::request(call)?;
+        let mut read = read::request(call).inspect_err(|error| self.0.not_read(&name, error))?;
         read.freshness = freshness(headers.as_ref());
         read.timeout = read.timeout.into_iter().chain(deadline(&headers)).min();
         let answer = self.0.infer((&name, given(&version)), read).await?;

@@ -104,9 +104,9 @@ fn timeout(parameters: &HashMap<String, InferParameter>) -> Result<Option<Durati
         Some(ParameterChoice::StringParam(micros)) => micros.trim().parse().ok(),
         _ => None,
     };
-    let micros = micros.filter(|micros| *micros > 0);
     let wrong = || Problem::named("timeout", "not a number of microseconds".to_owned());
     micros
-        .map(|micros| Some(Duration::from_micros(micros)))
+        // None of the caller's own, as clients mean by 0.
+        .map(|micros| Some(Duration::from_micros(micros)).filter(|timeout| !timeout.is_zero()))
         .ok_or_else(wrong)
 }

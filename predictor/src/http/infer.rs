@@ -22,12 +22,7 @@ use crate::predict::{PredictError, Problem, Route, look_up};
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// What is spoken besides the protocol itself.
-pub(crate) const EXTENSIONS: [&str; 4] = [
-    "binary_tensor_data",
-    "model_repository",
-    "model_configuration",
-    "schedule_policy",
-];
+pub(crate) const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_repository", "model_configuration"];
 
 /// A model, or one of its versions.
 #[derive(Debug, Deserialize)]
@@ -117,7 +112,7 @@ pub(super) async fn infer(
             let model = look_up(&models, &named.model, version)?.model();
             json::read_raw(&body, &model.inputs, model.tensors.by_row)?
         }
-        length => json::read(&body, length)?,
+        length => json::read(&body, length).inspect_err(|error| app.not_read(&named.model, error))?,
     };
     call.request.freshness = freshness(&headers);
     let wanted = call.request.outputs.clone();

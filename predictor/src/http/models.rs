@@ -12,8 +12,9 @@ use service::error::ApiError;
 use service::http::PathParams;
 
 use crate::app::App;
+use crate::model::config::Serve;
 use crate::model::signature::Declared;
-use crate::model::{Arm, Entry, Fallback, Featured, ModelName, Served, Version, VersionState, repository};
+use crate::model::{Arm, Entry, Fallback, Featured, ModelName, Served, VersionState, repository};
 use crate::predict::{PredictError, shortened};
 
 pub(super) async fn list(AppState(app): AppState<Arc<App>>) -> Json<JsonValue> {
@@ -46,7 +47,7 @@ pub(super) async fn one(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Promotion {
-    version: Version,
+    version: Serve,
 }
 
 /// `POST …/{model}:promote` with `{"version": "4"}`: that version takes the traffic from now on.
@@ -55,7 +56,7 @@ pub(super) async fn promote(app: &Arc<App>, model: &str, body: &[u8]) -> Result<
         let message = format!("the body is not {{\"version\": \"…\"}}: {e}");
         ApiError::bad_request("invalid_request", message)
     })?;
-    app.promote(model, &promotion.version).await?;
+    app.promote(model, promotion.version).await?;
     let models = app.models();
     let found = models.iter().find(|(known, _)| known.as_str() == model);
     let (name, entry) = found.ok_or_else(|| ApiError::internal(&"a promoted model is gone"))?;
@@ -85,6 +86,9 @@ pub(super) fn describe(name: &ModelName, entry: &Entry) -> JsonValue {
     });
     if !entry.problems.is_empty() {
         told["reasons"] = json!(entry.problems);
+    }
+    if entry.is_kept {
+        told["as_before"] = true.into();
     }
     if let (Some(served), Some(told)) = (&entry.served, told.as_object_mut()) {
         told.extend(serving(served));

@@ -88,17 +88,14 @@ pub(super) async fn version(
     Ok(Json(app.predict(asked).await?))
 }
 
-/// Whether the caller takes what is kept: not with `Cache-Control: no-cache` or `no-store`.
+/// Whether the caller takes what is kept: not with `Cache-Control: no-cache`.
 pub(crate) fn freshness(headers: &HeaderMap) -> Freshness {
     let mut directives = headers
         .get_all(header::CACHE_CONTROL)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
-    let is_fresh = |directive: &str| {
-        let directive = directive.trim();
-        directive.eq_ignore_ascii_case("no-cache") || directive.eq_ignore_ascii_case("no-store")
-    };
+    let is_fresh = |directive: &str| directive.trim().eq_ignore_ascii_case("no-cache");
     if directives.any(is_fresh) {
         Freshness::Fresh
     } else {

@@ -10,7 +10,7 @@ use crate::predict::request::Instance;
 use crate::predict::{PredictError, Problem, Problems};
 
 use super::request::NamedTensor;
-use super::run::cache_of;
+use super::run::{cache_of, check_rows};
 
 /// The instances that these columns are.
 ///
@@ -34,15 +34,7 @@ pub(super) fn instances(
             Problem::named(&column.name, problem)
         });
     }
-    if rows == 0 {
-        problems.add(|| Problem::of_request("no rows: send at least one"));
-    }
-    if rows > max_instances {
-        problems.add(|| {
-            let problem = format!("{rows} rows, at most {max_instances} are taken in one request");
-            Problem::of_request(&problem)
-        });
-    }
+    check_rows(rows, max_instances, &mut problems);
     if !problems.is_empty() {
         return Err(PredictError::InvalidRequest(problems));
     }

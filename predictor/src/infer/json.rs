@@ -71,7 +71,13 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Call, PredictErr
         );
         return Err(Problem::of_request(&problem).into());
     };
-    let read: Body = serde_json::from_slice(head).map_err(|e| PredictError::InvalidJson(e.to_string()))?;
+    let read: Body = serde_json::from_slice(head).map_err(|e| {
+        if e.is_data() {
+            // It is JSON, of another shape.
+            return PredictError::from(Problem::of_request(&e.to_string()));
+        }
+        PredictError::InvalidJson(e.to_string())
+    })?;
     let inputs = all_of(read.inputs.into_iter().map(|input| tensor(input, &mut rest)))?;
     if !rest.is_empty() {
         let problem = format!("{} bytes follow the last tensor", rest.len());
@@ -87,9 +93,10 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Call, PredictErr
     let timeout = match read.parameters.get("timeout") {
         None => None,
         Some(timeout) => {
-            let micros = timeout.as_u64().filter(|micros| *micros > 0);
+            let micros = timeout.as_u64();
             let wrong = || Problem::named("timeout", "not a number of microseconds".to_owned());
-            Some(Duration::from_micros(micros.ok_or_else(wrong)?))
+            // None of the caller's own, as clients mean by 0.
+            Some(Duration::from_micros(micros.ok_or_else(wrong)?)).filter(|timeout| !timeout.is_zero())
         }
     };
     Ok(Call {

@@ -73,8 +73,7 @@ impl NamedTensor {
         let problem = |problem: String| Problem::named(name, problem);
         let element = Element::of_datatype(datatype).ok_or_else(|| {
             let known: Vec<&str> = Element::ALL.iter().map(|element| element.datatype()).collect();
-            let hint = service::nearest::hint(datatype, known.iter().copied());
-            problem(format!("no datatype that is spoken here{hint}"))
+            problem(format!("its datatype is none of {}", known.join(", ")))
         })?;
         if shape.len() > MOST_DIMENSIONS {
             return Err(problem(format!("more than {MOST_DIMENSIONS} dimensions")));

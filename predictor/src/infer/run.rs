@@ -36,6 +36,7 @@ impl App {
             freshness: request.freshness,
             budget: Budget::start(request.timeout.map_or(deadline, |timeout| timeout.min(deadline))),
             thread: Thread::Any,
+            is_counted: true,
         };
         self.within(route, how.budget, self.answer_tensors((&serving, route), request, how))
             .await
@@ -62,7 +63,7 @@ impl App {
                 .await?;
             entity_rows::outputs(&answer)?
         } else {
-            let inputs = inputs(model, request.inputs)?;
+            let inputs = inputs(model, request.inputs, self.max_instances())?;
             stages.validate = how.budget.elapsed();
             self.answer_inputs(model, inputs, (how, stages)).await?
         };
@@ -114,7 +115,7 @@ fn takes_entity_rows(model: &Model, inputs: &[NamedTensor]) -> bool {
 }
 
 /// The model's inputs in its order, checked against what it declares.
-fn inputs(model: &Model, given: Vec<NamedTensor>) -> Result<Inputs, PredictError> {
+fn inputs(model: &Model, given: Vec<NamedTensor>, max_rows: usize) -> Result<Inputs, PredictError> {
     let mut problems = Problems::default();
     let mut places: Vec<Option<Tensor>> = vec![None; model.inputs.len()];
     for NamedTensor { name, tensor } in given {
@@ -148,9 +149,7 @@ fn inputs(model: &Model, given: Vec<NamedTensor>) -> Result<Inputs, PredictError
                 });
             }
         }
-        if rows == 0 {
-            problems.add(|| Problem::of_request("no rows: send at least one"));
-        }
+        check_rows(rows, max_rows, &mut problems);
     }
     if !problems.is_empty() {
         return Err(PredictError::InvalidRequest(problems));
@@ -160,6 +159,19 @@ fn inputs(model: &Model, given: Vec<NamedTensor>) -> Result<Inputs, PredictError
     } else {
         Inputs::whole(tensors)
     })
+}
+
+/// Whether there are rows, and not too many.
+pub(super) fn check_rows(rows: usize, max: usize, problems: &mut Problems) {
+    if rows == 0 {
+        problems.add(|| Problem::of_request("no rows: send at least one"));
+    }
+    if rows > max {
+        problems.add(|| {
+            let problem = format!("{rows} rows, at most {max} are taken in one request (--max-instances)");
+            Problem::of_request(&problem)
+        });
+    }
 }
 
 /// Why a tensor is not what the model declares.
@@ -234,12 +246,13 @@ fn chosen<'n>(
             Some(place) => chosen.push(outputs.swap_remove(place)),
             None => problems.add(|| {
                 let twice = chosen.iter().any(|output| output.name == name);
+                let hint = service::nearest::hint(name, outputs.iter().map(|output| output.name.as_str()));
                 let problem = if twice {
-                    "wanted twice"
+                    "wanted twice".to_owned()
                 } else {
-                    "no output of the model"
+                    format!("no output of the model{hint}")
                 };
-                Problem::named(name, problem.to_owned())
+                Problem::named(name, problem)
             }),
         }
     }

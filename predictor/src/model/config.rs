@@ -113,6 +113,15 @@ pub enum Serve {
     Version(Version),
 }
 
+impl fmt::Display for Serve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::Version(version) => version.fmt(f),
+        }
+    }
+}
+
 impl TryFrom<String> for Serve {
     type Error = super::InvalidVersion;
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -197,7 +206,7 @@ pub struct CacheSettings {
     /// How long each tier keeps a prediction. Default 10 minutes. Values that change make another key, so this bounds
     /// memory rather than age.
     pub ttl: Span,
-    /// How much memory the model's predictions may take. Default 64 MiB.
+    /// How much memory the predictions of each version may take. Default 64 MiB.
     pub max_bytes: ByteSize,
 }
 

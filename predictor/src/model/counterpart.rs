@@ -42,7 +42,8 @@ impl Counterpart {
     pub(super) fn link(model: &Model, other: &Arc<Model>, called: &str) -> Result<Self, Vec<String>> {
         let (Some(own), Some(others)) = (&model.featured, &other.featured) else {
             return Err(vec![format!(
-                "{called} has no feature service, or the model has none: only requests of features can be handed on"
+                "{called} has no feature service, or this model has none: only requests of features can be handed on, not \
+                 tensors"
             )]);
         };
         let mut problems = Vec::new();

@@ -10,8 +10,19 @@ use super::counterpart::Counterpart;
 use super::program::Outputs;
 use super::{Fallback, Model, ModelName};
 
-/// Every model of the repository, with what answers under its name; `None` if nothing does.
-pub(super) type Answering<'a> = BTreeMap<&'a ModelName, Option<&'a Arc<Model>>>;
+/// Every model of the repository, with what answers under its name.
+pub(super) type Answering<'a> = BTreeMap<&'a ModelName, Answers<'a>>;
+
+/// What answers under a model's name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answers<'a> {
+    /// This version.
+    By(&'a Arc<Model>),
+    /// Nothing: it is refused.
+    Refused,
+    /// Nothing: it was told not to.
+    Unloaded,
+}
 
 /// Finds who answers in place of `model`.
 ///
@@ -27,8 +38,11 @@ pub(super) fn link(
             model: Some(name),
             output: None,
         } => match answering.get(name) {
-            Some(Some(fallback)) => link_model(model, fallback).map(Fallback::Model),
-            Some(None) => Err(vec![format!("its fallback, model `{name}`, is refused")]),
+            Some(Answers::By(fallback)) => link_model(model, fallback).map(Fallback::Model),
+            Some(Answers::Refused) => Err(vec![format!("its fallback, model `{name}`, is refused")]),
+            Some(Answers::Unloaded) => Err(vec![format!(
+                "its fallback, model `{name}`, is unloaded: POST /v2/repository/models/{name}/load loads it"
+            )]),
             None => Err(vec![format!("its fallback, model `{name}`, is not in the repository")]),
         },
         FallbackSettings {

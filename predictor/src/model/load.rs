@@ -378,14 +378,15 @@ fn try_out_tensors(
     };
     // A model may have good reasons not to take zeros, or open dimensions of one.
     if let Err(why) = batcher.try_out(program, &zeros(1)) {
-        tracing::debug!("not warmed up, the model does not take zeros: {why}");
+        tracing::warn!("a model is served that is not warm, since it does not take zeros: {why}");
         return Ok(());
     }
     if program.by_row {
         let tried = batcher.try_out(program, &zeros(2));
         return tried.map(|_took| ()).map_err(|why| {
             vec![format!(
-                "version.toml says batch = true, but with 2 rows of zeros: {why}"
+                "version.toml says batch = true, but with 2 rows of zeros: {why}. Leave `batch` out if the first dimension is \
+                 not the row"
             )]
         });
     }

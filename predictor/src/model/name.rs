@@ -31,7 +31,9 @@ impl std::str::FromStr for ModelName {
 impl std::str::FromStr for Version {
     type Err = InvalidVersion;
     fn from_str(text: &str) -> Result<Self, InvalidVersion> {
-        let shape = text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        // `latest` is a word of model.toml.
+        let shape = text != "latest"
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));

@@ -10,7 +10,7 @@ use feature_defs::definitions::Definitions;
 
 use super::config::ModelFile;
 use super::counterpart::Counterpart;
-use super::fallback::{Answering, link};
+use super::fallback::{Answering, Answers, link};
 use super::load::{Loaded, Loader};
 use super::repository::Folders;
 use super::traffic::{Arm, Canary, Served};
@@ -260,7 +260,7 @@ impl Models {
                 }),
             );
         }
-        by_name.extend(entries(loaded, before));
+        by_name.extend(entries(loaded, before, unloaded));
         let stray = |(name, reason)| Refused {
             name,
             reasons: vec![reason],
@@ -323,7 +323,11 @@ impl Entry {
 }
 
 /// What becomes of the loaded models: each with its fallback, canary and shadow, or as it was before.
-fn entries(loaded: BTreeMap<ModelName, Loaded>, before: Option<&Models>) -> BTreeMap<ModelName, Entry> {
+fn entries(
+    loaded: BTreeMap<ModelName, Loaded>,
+    before: Option<&Models>,
+    unloaded: &BTreeSet<ModelName>,
+) -> BTreeMap<ModelName, Entry> {
     let served = |name: &ModelName| before.and_then(|before| before.served(name));
     let serving: Vec<Option<Arc<Model>>> = loaded
         .iter()
@@ -332,7 +336,11 @@ fn entries(loaded: BTreeMap<ModelName, Loaded>, before: Option<&Models>) -> BTre
             one.serving.clone().or_else(kept)
         })
         .collect();
-    let answering: Answering<'_> = loaded.keys().zip(serving.iter().map(Option::as_ref)).collect();
+    let loaded_names = loaded.keys().zip(serving.iter());
+    let answers = loaded_names.map(|(name, model)| (name, model.as_ref().map_or(Answers::Refused, Answers::By)));
+    let answering: Answering<'_> = answers
+        .chain(unloaded.iter().map(|name| (name, Answers::Unloaded)))
+        .collect();
     let made: Vec<Entry> = loaded
         .iter()
         .map(|(name, one)| entry(one, served(name), &answering))
@@ -390,17 +398,37 @@ fn serve(
             Err(reasons) => problems.extend(reasons.iter().map(|reason| format!("version {version}: {reason}"))),
         }
     }
+    for (what, version) in [
+        ("canary", file.canary.as_ref().map(|canary| &canary.version)),
+        ("shadow", file.shadow.as_ref()),
+    ] {
+        if version == Some(&model.version) {
+            problems.push(format!(
+                "model.toml says {what} version {}, which is the one that serves: say which one that is (serve = \"…\")",
+                model.version
+            ));
+        }
+    }
+    let is_other = |version: &Version| *version != model.version;
     let mut refused = |reasons: Vec<String>| problems.extend(reasons);
     // One that is refused has been told of.
-    let canary = file.canary.as_ref().and_then(|settings| {
-        let arm = versions.get(&settings.version)?;
-        Canary::link(model, arm, settings).map_err(&mut refused).ok()
-    });
-    let shadow = file.shadow.as_ref().and_then(|version| {
-        let arm: &Arm = versions.get(version)?;
-        let called = format!("version {version}, the shadow,");
-        Counterpart::link(model, &arm.model, &called).map_err(&mut refused).ok()
-    });
+    let canary = file
+        .canary
+        .as_ref()
+        .filter(|canary| is_other(&canary.version))
+        .and_then(|settings| {
+            let arm = versions.get(&settings.version)?;
+            Canary::link(model, arm, settings).map_err(&mut refused).ok()
+        });
+    let shadow = file
+        .shadow
+        .as_ref()
+        .filter(|shadow| is_other(shadow))
+        .and_then(|version| {
+            let arm: &Arm = versions.get(version)?;
+            let called = format!("version {version}, the shadow,");
+            Counterpart::link(model, &arm.model, &called).map_err(&mut refused).ok()
+        });
     Some(Served {
         serving,
         canary,

@@ -57,10 +57,7 @@ impl Runtime {
     /// # Errors
     /// A sentence if the runtime refuses the model.
     pub fn open(&self, onnx: &[u8], count: NonZero<usize>, threads: NonZero<usize>) -> Result<Opened, String> {
-        let open = |_| {
-            self.session(onnx, threads)
-                .map_err(|e| format!("ONNX Runtime refuses model.onnx: {e}"))
-        };
+        let open = |_| self.session(onnx, threads).map_err(|e| refusal(&e.to_string()));
         let sessions = (0..count.get()).map(open).collect::<Result<Vec<_>, _>>()?;
         let declared = |outlets: &[ort::value::Outlet]| {
             let one = |outlet: &ort::value::Outlet| declared(outlet.name(), outlet.dtype());
@@ -80,9 +77,23 @@ impl Runtime {
             .with_optimization_level(GraphOptimizationLevel::All)?
             // It would log every failing row with the values that it fails on. The row's own error has the cause.
             .with_log_level(LogLevel::Fatal)?
+            // Weights in a file of their own would be looked for wherever the process is, and be part of no digest.
+            .with_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)?
             .commit_from_memory(onnx)?;
         Ok(session)
     }
+}
+
+/// A folder that no weights are in.
+const NOWHERE: &str = "/nonexistent";
+
+fn refusal(why: &str) -> String {
+    let hint = if why.contains(NOWHERE) {
+        ". Its weights are in another file: save it as one (onnx.save without save_as_external_data)"
+    } else {
+        ""
+    };
+    format!("ONNX Runtime refuses model.onnx: {why}{hint}")
 }
 
 /// A model in sessions.

@@ -51,6 +51,8 @@ struct Kept {
 
 /// What an entry takes besides its outputs: key, hash table and bookkeeping.
 const ENTRY_BYTES: usize = 200;
+/// Keys that are made before others have a turn.
+const UNITS_AT_A_TIME: usize = 64;
 /// Predictions of one moment must not all go in one: each lives for at least this part of the ttl, and at most for all.
 const LEAST_LIFE: f32 = 0.8;
 
@@ -178,9 +180,14 @@ pub async fn predict(asking: &Asking<'_>, inputs: Inputs, stages: &mut Stages) -
         Cache::MemoryRedis(memory, redis) => (memory, Some(redis)),
     };
     let started = Instant::now();
-    let keys: Vec<CacheKey> = (0..inputs.units())
-        .map(|unit| asking.program.keys.key(&inputs, unit))
-        .collect();
+    let mut keys: Vec<CacheKey> = Vec::with_capacity(inputs.units());
+    for unit in 0..inputs.units() {
+        keys.push(asking.program.keys.key(&inputs, unit));
+        // Who has many must not hold up those who share the thread, nor itself beyond its deadline.
+        if unit % UNITS_AT_A_TIME == UNITS_AT_A_TIME - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
     let mut done: HashMap<CacheKey, Predicted> = HashMap::with_capacity(keys.len());
     let mut elsewhere = Duration::ZERO;
     if asking.freshness == Freshness::Fresh {

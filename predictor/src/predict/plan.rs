@@ -265,7 +265,7 @@ impl<'a> Rows<'a> {
                     }),
                 };
             }
-            if failed > 0 {
+            if failed > 0 && self.how.is_counted {
                 (0..failed).for_each(|_| asked.model.meters.failed(Fault::Model));
                 let model = asked.model;
                 tracing::warn!(%model.name, %model.version, rows = failed, "the model failed on some rows");

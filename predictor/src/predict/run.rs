@@ -1,7 +1,7 @@
 //! From a request's bytes to its answer, within the model's deadline.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use feature_defs::serving::StoredRow;
 use feature_defs::time::Timestamp;
@@ -88,6 +88,8 @@ pub(crate) struct How {
     pub(crate) freshness: Freshness,
     pub(crate) budget: Budget,
     pub(crate) thread: Thread,
+    /// Whether requests, rows and errors are counted: a shadow's would be counted twice.
+    pub(crate) is_counted: bool,
 }
 
 impl App {
@@ -104,6 +106,7 @@ impl App {
             freshness: asked.freshness,
             budget: Budget::start(route.model().operated.deadline),
             thread: Thread::Any,
+            is_counted: true,
         };
         self.within(route, how.budget, async {
             let mut stages = Stages::default();
@@ -170,7 +173,9 @@ impl App {
         }
         for ((arm, _), row) in instances.iter().zip(&stored) {
             let model = answering.arm(*arm).model;
-            model.meters.read(row, now);
+            if how.is_counted {
+                model.meters.read(row, now);
+            }
             if model.settings.when_unavailable == WhenUnavailable::Reject && features::is_unavailable(row) {
                 return Err(PredictError::FeaturesUnavailable(model.name.clone()));
             }
@@ -183,15 +188,10 @@ impl App {
         let planned = rows.ask(&mut stages).await?;
         stages.total = how.budget.elapsed();
         let answer = assemble_answer(&answering, (&planned, &stored), ids, (now, stages));
-        for arm in answering.arms() {
-            let rows = planned
-                .iter()
-                .filter(|row| std::ptr::eq(answering.arm(row.arm), arm))
-                .count();
-            if rows > 0 {
-                arm.model.meters.answered(&stages, rows);
-            }
+        if !how.is_counted {
+            return Ok(answer);
         }
+        count(&answering, &planned, (now, stages));
         if let (Some(shadow), Some(instances)) = (shadow, shadowed) {
             shadow::predict((self, serving), shadow, instances, &answer);
         }
@@ -246,6 +246,22 @@ pub(super) fn late(model: &Model) -> PredictError {
     }
 }
 
+/// Counts rows, where they came from and how they are degraded, by the version that answered them.
+fn count(answering: &Answering<'_>, planned: &[Planned], (now, stages): (Timestamp, Stages)) {
+    for row in planned {
+        let meters = &answering.arm(row.arm).model.meters;
+        let age = row.made.map_or(0, |made| now.micros_since(made).max(0).unsigned_abs());
+        meters.cached(row.cache, Duration::from_micros(age));
+        row.degraded.iter().for_each(|reason| meters.degraded(*reason));
+    }
+    for (i, arm) in answering.arms().iter().enumerate() {
+        let rows = planned.iter().filter(|row| row.arm == i).count();
+        if rows > 0 {
+            arm.model.meters.answered(&stages, rows);
+        }
+    }
+}
+
 fn assemble_answer(
     answering: &Answering<'_>,
     (planned, stored): (&[Planned], &[Vec<StoredRow>]),
@@ -264,12 +280,6 @@ fn assemble_answer(
     for (planned, stored) in planned.iter().zip(stored) {
         let arm = answering.arm(planned.arm);
         let age = planned.made.map(|made| now.micros_since(made).max(0) / 1_000);
-        let meters = &arm.model.meters;
-        meters.cached(
-            planned.cache,
-            std::time::Duration::from_millis(age.unwrap_or_default().unsigned_abs()),
-        );
-        planned.degraded.iter().for_each(|reason| meters.degraded(*reason));
         let prediction = planned.outcome.as_ref().ok().map(|outputs| Prediction {
             schema: Arc::clone(&first.featured.output_schema),
             outputs: outputs.clone(),

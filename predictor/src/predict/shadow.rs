@@ -10,7 +10,7 @@ use super::budget::Budget;
 use super::cache::Freshness;
 use super::explain::Explain;
 use super::request::Instance;
-use super::run::{How, Route};
+use super::run::{How, Route, late};
 use super::stages::Stages;
 use crate::app::App;
 use crate::meters::Shadowed;
@@ -63,10 +63,13 @@ pub(super) fn predict(
             freshness: Freshness::Any,
             budget: Budget::start(shadow.model.operated.deadline),
             thread: Thread::Other,
+            // As what it is: in `larder_shadow_rows_total`.
+            is_counted: false,
         };
         let predicting = app.answer_rows((&serving, route), (instances, None), how, Stages::default());
-        let outcome = app.within(route, how.budget, predicting).await;
-        match outcome {
+        let late = |_| Err(late(&shadow.model));
+        let outcome = tokio::time::timeout_at(how.budget.deadline().into(), predicting).await;
+        match outcome.unwrap_or_else(late) {
             Ok(answer) => compare(&shadow, &served, &answer),
             Err(error) => {
                 shadow.model.meters.shadowed(Shadowed::Failed, served.len());

@@ -176,6 +176,7 @@ async fn answer(app: Arc<App>, arm: Arm, instances: Vec<Instance>, within: Durat
         freshness: Freshness::Any,
         budget,
         thread: Thread::Other,
+        is_counted: true,
     };
     let answering = app.answer_rows(
         (&serving, Route::Pinned(&arm)),

@@ -18,5 +18,5 @@ mod policies;
 mod reload;
 mod requests;
 mod rows;
-mod traffic;
 mod score;
+mod traffic;

@@ -14,7 +14,7 @@ use super::proto::{
     RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
     ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
 };
-use super::{answer, read, status};
+use super::{answer, read};
 use crate::app::App;
 use crate::http::infer::{EXTENSIONS, indexed, metadata_of, no_overrides};
 use crate::http::{PACKED_ABOVE, freshness};
@@ -107,7 +107,7 @@ impl GrpcInferenceService for Inference {
         let RepositoryModelLoadRequest {
             model_name, parameters, ..
         } = request.into_inner();
-        no_overrides(parameters.keys()).map_err(status::of)?;
+        no_overrides(parameters.keys())?;
         self.0.load_model(&model_name).await?;
         Ok(small(RepositoryModelLoadResponse {}))
     }

@@ -3,6 +3,7 @@
 #![expect(
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::enum_variant_names,
     unreachable_pub,
     reason = "made by tonic"
 )]

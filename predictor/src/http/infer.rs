@@ -218,13 +218,13 @@ pub(super) async fn load(
 /// Refuses what Triton's clients may send to be served instead of the repository's files.
 ///
 /// # Errors
-/// There is such a parameter.
-pub(crate) fn no_overrides<'n>(mut parameters: impl Iterator<Item = &'n String>) -> Result<(), ApiError> {
+/// [`PredictError::InvalidRequest`]: there is such a parameter.
+pub(crate) fn no_overrides<'n>(mut parameters: impl Iterator<Item = &'n String>) -> Result<(), PredictError> {
     match parameters.find(|name| *name == "config" || name.starts_with("file:")) {
         None => Ok(()),
         Some(name) => {
             let problem = "cannot be sent: a model is what its files in the repository are".to_owned();
-            Err(PredictError::from(Problem::named(name, problem)).into())
+            Err(Problem::named(name, problem).into())
         }
     }
 }

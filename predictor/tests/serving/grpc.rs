@@ -29,8 +29,8 @@ use client::{
 };
 
 #[expect(
-    clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::enum_variant_names,
     unreachable_pub,
     reason = "made by tonic"
 )]

@@ -74,7 +74,7 @@ impl Stand {
         self.puppet.call(call)
     }
 
-    fn ask(&mut self, over: &str, method: &str, arguments: Json) -> Json {
+    fn ask(&mut self, over: &str, method: &str, arguments: &Json) -> Json {
         self.call(&json!({"call": "ask", "over": over, "method": method, "arguments": arguments}))
     }
 
@@ -188,11 +188,11 @@ async fn models_are_described_loaded_and_unloaded() {
     let mut stand = Stand::new().await;
     for over in BOTH {
         for method in ["is_server_live", "is_server_ready"] {
-            assert_eq!(stand.ask(over, method, json!([])), true, "{over}: {method}");
+            assert_eq!(stand.ask(over, method, &json!([])), true, "{over}: {method}");
         }
-        let server = stand.ask(over, "get_server_metadata", json!([]));
+        let server = stand.ask(over, "get_server_metadata", &json!([]));
         assert_eq!(server["name"], "larder");
-        let model = stand.ask(over, "get_model_metadata", json!(["each"]));
+        let model = stand.ask(over, "get_model_metadata", &json!(["each"]));
         assert_eq!(
             (&model["name"], &model["versions"]),
             (&json!("each"), &json!(["1"])),
@@ -205,17 +205,17 @@ async fn models_are_described_loaded_and_unloaded() {
             .map(|input| &input["name"])
             .collect();
         assert_eq!(names, ["carrier", "minute", "distance"], "{over}");
-        let config = stand.ask(over, "get_model_config", json!(["each", "1"]));
+        let config = stand.ask(over, "get_model_config", &json!(["each", "1"]));
         // By gRPC it stands within a message.
         let config = config.get("config").unwrap_or(&config);
         assert_eq!(config["backend"], "onnxruntime", "{over}");
         assert_eq!(config["input"][0]["data_type"], "TYPE_STRING", "{over}");
         assert!(config["max_batch_size"].as_u64() > Some(0), "{over}: {config}");
 
-        stand.ask(over, "unload_model", json!(["half"]));
+        stand.ask(over, "unload_model", &json!(["half"]));
         for (is_ready, state) in [(false, "UNAVAILABLE"), (true, "READY")] {
-            assert_eq!(stand.ask(over, "is_model_ready", json!(["half"])), is_ready, "{over}");
-            let index = stand.ask(over, "get_model_repository_index", json!([]));
+            assert_eq!(stand.ask(over, "is_model_ready", &json!(["half"])), is_ready, "{over}");
+            let index = stand.ask(over, "get_model_repository_index", &json!([]));
             let models = index.get("models").unwrap_or(&index).as_array().unwrap().clone();
             assert_eq!(models.len(), 5, "{over}: {models:?}");
             let half = models.iter().find(|model| model["name"] == "half").unwrap();
@@ -224,9 +224,9 @@ async fn models_are_described_loaded_and_unloaded() {
                 (&json!("1"), &json!(state)),
                 "{over}"
             );
-            stand.ask(over, "load_model", json!(["half"]));
+            stand.ask(over, "load_model", &json!(["half"]));
         }
-        assert_eq!(stand.ask(over, "is_model_ready", json!(["nobody"])), false, "{over}");
+        assert_eq!(stand.ask(over, "is_model_ready", &json!(["nobody"])), false, "{over}");
     }
 }
 
@@ -289,5 +289,5 @@ async fn errors_are_sentences() {
     let call = infer("slow", json!([["x", "FP32", [1, 1], [4.25]]]));
     let raised = stand.raised(&with(call, &json!({"over": "grpc", "client_timeout": 0.01})));
     assert!(raised.message.contains("DEADLINE_EXCEEDED"), "{raised:?}");
-    assert_eq!(stand.ask("grpc", "is_server_ready", json!([])), true);
+    assert_eq!(stand.ask("grpc", "is_server_ready", &json!([])), true);
 }

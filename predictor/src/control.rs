@@ -9,7 +9,7 @@ use service::nearest;
 use toml_edit::DocumentMut;
 
 use crate::app::App;
-use crate::model::config::Serve;
+use crate::model::config::{ModelFile, Serve};
 use crate::model::{ModelName, repository};
 use crate::predict::shortened;
 use crate::reload::ReloadError;
@@ -64,9 +64,13 @@ impl App {
                 unloaded.insert(name.clone());
             }
             outcome?;
-            match app.refused(&name) {
-                None => Ok(()),
-                Some(reasons) => Err(ControlError::Refused { name, reasons }),
+            let models = app.models();
+            match models.get(name.as_str()) {
+                Some(entry) if entry.served.is_none() || entry.is_kept => Err(ControlError::Refused {
+                    reasons: entry.problems.clone(),
+                    name,
+                }),
+                _ => Ok(()),
             }
         })
         .await
@@ -110,28 +114,21 @@ impl App {
             };
             let before = fs::read_to_string(&path).map_err(|e| file(e.to_string()))?;
             let after = promoted(&before, &serve).map_err(&file)?;
-            write(&path, &after).map_err(|e| file(e.to_string()))?;
-            let outcome = app.reload_without(&unloaded).await;
-            let serves = {
-                let models = app.models();
-                let entry = models.get(name.as_str());
-                let served = entry
-                    .filter(|entry| !entry.is_kept)
-                    .and_then(|entry| entry.served.as_ref());
-                served.is_some_and(|served| match &serve {
-                    Serve::Latest => true,
-                    Serve::Version(version) => served.serving.model.version == *version,
-                })
+            // First of all it is tried, so that nobody reads a file that does not fit.
+            let settings: ModelFile = toml::from_str(&after).map_err(|e| file(e.to_string()))?;
+            let trying = {
+                let (app, name) = (Arc::clone(&app), name.clone());
+                tokio::task::spawn_blocking(move || app.try_file(&name, settings))
             };
-            if outcome.is_ok() && serves {
-                return Ok(());
+            if let Err(reasons) = trying.await.map_err(ReloadError::Ended)?? {
+                return Err(ControlError::Refused { name, reasons });
             }
-            let reasons = app.refused(&name).unwrap_or_default();
-            // As it was, or the next start would find what does not fit.
-            write(&path, &before).map_err(|e| file(e.to_string()))?;
-            outcome?;
-            app.reload_without(&unloaded).await?;
-            Err(ControlError::Refused { name, reasons })
+            // Others may have changed it meanwhile.
+            if fs::read_to_string(&path).map_err(|e| file(e.to_string()))? != before {
+                return Err(file("it has changed meanwhile: look at it, and ask again".to_owned()));
+            }
+            write(&path, &after).map_err(|e| file(e.to_string()))?;
+            Ok(app.reload_without(&unloaded).await?)
         })
         .await
     }
@@ -161,12 +158,6 @@ impl App {
                 name: shortened(name),
             }
         })
-    }
-
-    fn refused(&self, name: &ModelName) -> Option<Vec<String>> {
-        let models = self.models();
-        let problems = &models.get(name.as_str())?.problems;
-        (!problems.is_empty()).then(|| problems.clone())
     }
 }
 

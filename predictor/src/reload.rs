@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use feature_defs::definitions::{self, Diagnostics};
+use feature_defs::definitions::{self, Definitions, Diagnostics};
 use feature_defs::name::ProjectName;
 use service::reload::Changes;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, LoadError};
 use crate::meters;
+use crate::model::config::ModelFile;
 use crate::model::{ModelName, Models, Version};
 use crate::serving::Serving;
 
@@ -98,7 +99,17 @@ impl App {
         Ok(())
     }
 
-    fn models_without(&self, unloaded: &BTreeSet<ModelName>) -> Result<Models, ReloadError> {
+    /// Whether a version would serve model `name` by this `model.toml`, or why not.
+    pub(crate) fn try_file(
+        &self,
+        name: &ModelName,
+        file: ModelFile,
+    ) -> Result<Result<Version, Vec<String>>, ReloadError> {
+        let definitions = self.definitions()?;
+        Ok(self.models().try_file(self.loader(), &definitions, (name, file)))
+    }
+
+    fn definitions(&self) -> Result<Definitions, ReloadError> {
         let features = self.features();
         let definitions = definitions::load(features).map_err(|problems| ReloadError::Definitions {
             dir: features.to_owned(),
@@ -110,6 +121,11 @@ impl App {
                 new: definitions.project,
             });
         }
+        Ok(definitions)
+    }
+
+    fn models_without(&self, unloaded: &BTreeSet<ModelName>) -> Result<Models, ReloadError> {
+        let definitions = self.definitions()?;
         let models = self.models().reload(self.loader(), &definitions, unloaded)?;
         // Without any model that was told not to serve, something is wrong with all.
         if models.serving().next().is_none() && unloaded.is_empty() {

@@ -40,12 +40,12 @@ pub(super) enum CallError {
     #[error(transparent)]
     Predict(#[from] PredictError),
     #[error("{}", .0.message)]
-    Api(ApiError),
+    Api(Box<ApiError>),
 }
 
 impl From<ApiError> for CallError {
     fn from(error: ApiError) -> Self {
-        Self::Api(error)
+        Self::Api(Box::new(error))
     }
 }
 
@@ -128,7 +128,7 @@ impl IntoResponse for CallError {
             Self::NoMethod(_) => ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message),
             Self::Query(_) => ApiError::bad_request("invalid_query", message),
             Self::Predict(error) => error.into(),
-            Self::Api(error) => error,
+            Self::Api(error) => *error,
         }
         .into_response()
     }

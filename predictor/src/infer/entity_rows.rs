@@ -9,7 +9,7 @@ use crate::predict::answer::{Answer, Degraded};
 use crate::predict::request::Instance;
 use crate::predict::{PredictError, Problem, Problems};
 
-use super::request::NamedTensor;
+use super::request::{NamedTensor, Parameters};
 use super::run::{cache_of, check_rows};
 
 /// The instances that these columns are.
@@ -198,7 +198,7 @@ fn double(data: &Data, at: usize) -> Result<Option<f64>, String> {
 ///
 /// # Errors
 /// [`PredictError::RowFailed`] for the first row that has no prediction: a tensor has no null for it.
-pub(super) fn outputs(answer: &Answer) -> Result<(Vec<NamedTensor>, Vec<(&'static str, String)>), PredictError> {
+pub(super) fn outputs(answer: &Answer) -> Result<(Vec<NamedTensor>, Parameters), PredictError> {
     let failed = answer
         .rows
         .iter()

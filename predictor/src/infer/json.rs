@@ -71,6 +71,10 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Call, PredictErr
         );
         return Err(Problem::of_request(&problem).into());
     };
+    // A list would be taken for the fields of one.
+    if head.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::of_request("the body is not a JSON object: send {\"inputs\": [{…}]}").into());
+    }
     let read: Body = serde_json::from_slice(head).map_err(|e| {
         if e.is_data() {
             // It is JSON, of another shape.
@@ -78,7 +82,7 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Call, PredictErr
         }
         PredictError::InvalidJson(e.to_string())
     })?;
-    let inputs = all_of(read.inputs.into_iter().map(|input| tensor(input, &mut rest)))?;
+    let inputs = all_of(read.inputs.iter().map(|input| tensor(input, &mut rest)))?;
     if !rest.is_empty() {
         let problem = format!("{} bytes follow the last tensor", rest.len());
         return Err(Problem::of_request(&problem).into());
@@ -165,7 +169,7 @@ fn flag(parameters: &Map<String, Json>, name: &str) -> Result<Option<bool>, Prob
 }
 
 /// A tensor, whose bytes are taken off `rest` if it has no data itself.
-fn tensor(input: Input, rest: &mut &[u8]) -> Result<NamedTensor, Problem> {
+fn tensor(input: &Input, rest: &mut &[u8]) -> Result<NamedTensor, Problem> {
     let problem = |problem: &str| Problem::named(&input.name, problem.to_owned());
     let bytes = match input.parameters.get("binary_data_size") {
         None => None,
@@ -230,7 +234,14 @@ impl Elements {
             other => other.as_f64(),
         };
         match &mut self.0 {
-            Data::Float16(items) => items.push(f16::from_f64(float().ok_or_else(wrong)?)),
+            Data::Float16(items) => {
+                let x = float().ok_or_else(wrong)?;
+                let narrow = f16::from_f64(x);
+                if x.is_finite() && narrow.is_infinite() {
+                    return Err(wrong());
+                }
+                items.push(narrow);
+            }
             Data::Float32(items) => {
                 let x = float().ok_or_else(wrong)?;
                 #[expect(

@@ -41,6 +41,9 @@ pub struct RequestedOutput {
     pub binary: Option<bool>,
 }
 
+/// What there is to say of an answer, by name.
+pub(super) type Parameters = Vec<(&'static str, String)>;
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct InferAnswer {
@@ -51,11 +54,13 @@ pub struct InferAnswer {
     /// The caller's name for the call.
     pub id: Option<String>,
     /// What else there is to say, by name.
-    pub parameters: Vec<(&'static str, String)>,
+    pub parameters: Parameters,
     /// Tensors.
     pub outputs: Vec<NamedTensor>,
 }
 
+/// What the dimensions other than 0 of a tensor without elements may multiply to.
+const MOST_OF_NONE: usize = 1 << 20;
 /// Most dimensions that a tensor may have.
 const MOST_DIMENSIONS: usize = 32;
 
@@ -83,6 +88,13 @@ impl NamedTensor {
             .map(|d| usize::try_from(*d))
             .collect::<Result<_, _>>()
             .map_err(|_| problem("a dimension that is negative".to_owned()))?;
+        // What has elements is bounded by the bytes that they take; what has none could have any number of rows.
+        let is_empty = shape.contains(&0);
+        let mut others = shape.iter().filter(|d| **d > 0);
+        let count = others.try_fold(1_usize, |count, d| count.checked_mul(*d));
+        if is_empty && count.is_none_or(|count| count > MOST_OF_NONE) {
+            return Err(problem("too large a shape for no elements".to_owned()));
+        }
         let data = data(element).map_err(problem)?;
         let tensor = Tensor::new(shape, data).map_err(|e| problem(e.to_string()))?;
         Ok(Self {

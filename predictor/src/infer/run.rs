@@ -16,7 +16,7 @@ use crate::predict::{Explain, How, PredictError, Problem, Problems, Route, find,
 use crate::serving::Serving;
 
 use super::entity_rows;
-use super::request::{InferAnswer, InferRequest, NamedTensor};
+use super::request::{InferAnswer, InferRequest, NamedTensor, Parameters};
 
 impl App {
     /// Answers a call of tensors.
@@ -81,7 +81,7 @@ impl App {
         model: &Arc<Model>,
         inputs: Inputs,
         (how, mut stages): (How, Stages),
-    ) -> Result<(Vec<NamedTensor>, Vec<(&'static str, String)>), PredictError> {
+    ) -> Result<(Vec<NamedTensor>, Parameters), PredictError> {
         let now = self.clock().now();
         let asking = Asking {
             model,

@@ -23,6 +23,8 @@ use crate::meters::BatchMeters;
 const INLINE_LIMIT: Duration = Duration::from_millis(1);
 /// A larger batch leaves the worker whatever it is expected to take.
 const INLINE_ROWS: usize = 32;
+/// So does one of more bytes: of a row, or a whole request, of another size than those before, nothing is known.
+const INLINE_BYTES: usize = 16 << 10;
 /// Requests that may wait for a session, for each session there is, unless configured.
 const WAITING_PER_SESSION: usize = 64;
 /// The rows of a batch at most, unless configured.
@@ -67,6 +69,14 @@ struct Job {
     queued: Instant,
     ticket: Arc<Ticket>,
     reply: oneshot::Sender<Result<Ran, RunError>>,
+}
+
+impl Job {
+    /// Gives the caller what came of it, which waited until and ran for this long.
+    fn answer(self, rows: Result<Vec<Result<Outputs, String>>, RunError>, (started, ran): (Instant, Duration)) {
+        let waited = started.saturating_duration_since(self.queued);
+        reply_with(self.reply, rows.map(|rows| Ran { rows, waited, ran }));
+    }
 }
 
 /// Whether a batch may run on the caller's worker.
@@ -253,7 +263,7 @@ impl Batcher {
         thread: Thread,
     ) -> Result<Ran, RunError> {
         let started = Instant::now();
-        if thread == Thread::Any && self.is_cheap(inputs.units()) {
+        if thread == Thread::Any && self.is_cheap(&inputs) {
             let free = {
                 let mut state = self.lock();
                 // Whoever waits comes first.
@@ -298,8 +308,10 @@ impl Batcher {
             .unwrap_or_else(|_| Err(RunError::Failed("the run ended without an answer".to_owned())))
     }
 
-    fn is_cheap(&self, rows: usize) -> bool {
+    fn is_cheap(&self, inputs: &Inputs) -> bool {
+        let rows = inputs.units();
         rows <= INLINE_ROWS
+            && inputs.bytes() <= INLINE_BYTES
             && self.bounds.max_wait.is_none()
             && self
                 .cost
@@ -395,42 +407,48 @@ impl Batcher {
         }
     }
 
-    fn run_jobs(&self, session: &mut Session, jobs: Vec<Job>, control: &Control) {
-        let mut jobs = jobs.into_iter();
-        let Some(Job {
-            program,
-            mut inputs,
-            reply,
-            queued,
-            ..
-        }) = jobs.next()
-        else {
+    fn run_jobs(&self, session: &mut Session, mut jobs: Vec<Job>, control: &Control) {
+        let started = Instant::now();
+        let Some(program) = jobs.first().map(|job| Arc::clone(&job.program)) else {
             // All of them have left.
             return;
         };
-        let started = Instant::now();
-        let mut replies = vec![(inputs.units(), queued, reply)];
+        if jobs.len() > 1 {
+            let mut together = jobs[0].inputs.clone();
+            jobs[1..].iter().for_each(|job| together.append(&job.inputs));
+            match self.run_once(session, &program, &together, control) {
+                Ok(outputs) => {
+                    let ran = started.elapsed();
+                    let mut outputs = outputs.into_iter().map(Ok);
+                    for job in jobs {
+                        let rows = outputs.by_ref().take(job.inputs.units()).collect();
+                        job.answer(Ok(rows), (started, ran));
+                    }
+                    return;
+                }
+                // Whoever brought what the model fails on, the others are not to wait for it: the small ones come first.
+                Err(_) => jobs.sort_by_key(|job| job.inputs.units()),
+            }
+        }
         for job in jobs {
-            inputs.append(&job.inputs);
-            replies.push((job.inputs.units(), job.queued, job.reply));
+            let rows = self.run_here(session, &program, &job.inputs, control);
+            job.answer(rows, (started, started.elapsed()));
         }
-        let outcome = self.run_here(session, &program, &inputs, control);
-        let ran = started.elapsed();
-        let mut rows = match outcome {
-            Ok(rows) => Ok(rows.into_iter()),
-            Err(error) => Err(error),
-        };
-        for (units, queued, reply) in replies {
-            let part = match &mut rows {
-                Ok(rows) => Ok(Ran {
-                    rows: rows.by_ref().take(units).collect(),
-                    waited: started.saturating_duration_since(queued),
-                    ran,
-                }),
-                Err(error) => Err(error.clone()),
-            };
-            reply_with(reply, part);
-        }
+    }
+
+    fn run_once(
+        &self,
+        session: &mut Session,
+        program: &Program,
+        inputs: &Inputs,
+        control: &Control,
+    ) -> Result<Vec<Outputs>, String> {
+        let _running = Counted::of(&self.meters.running);
+        let started = Instant::now();
+        let outputs = program.run(session, inputs, control.options())?;
+        self.cost.learn(inputs.units(), started.elapsed());
+        record(&self.meters.rows, inputs.units());
+        Ok(outputs)
     }
 
     fn run_here(
@@ -440,14 +458,8 @@ impl Batcher {
         inputs: &Inputs,
         control: &Control,
     ) -> Result<Vec<Result<Outputs, String>>, RunError> {
-        let _running = Counted::of(&self.meters.running);
-        let started = Instant::now();
-        match program.run(session, inputs, control.options()) {
-            Ok(outputs) => {
-                self.cost.learn(inputs.units(), started.elapsed());
-                record(&self.meters.rows, inputs.units());
-                Ok(outputs.into_iter().map(Ok).collect())
-            }
+        match self.run_once(session, program, inputs, control) {
+            Ok(outputs) => Ok(outputs.into_iter().map(Ok).collect()),
             Err(_) if control.is_over() => Err(RunError::Ended),
             Err(reason) => {
                 let mut answers = Vec::with_capacity(inputs.units());

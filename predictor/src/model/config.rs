@@ -51,6 +51,9 @@ impl Default for ModelFile {
     }
 }
 
+/// More sessions of a model, or threads of a run, than any machine has use for.
+const MOST_AT_ONCE: usize = 256;
+
 /// No cached prediction is worth keeping longer.
 const LONGEST_TTL: Span = Span::from_secs(366 * 86_400);
 
@@ -89,6 +92,16 @@ impl ModelFile {
                 "model.toml says canary share = {}, which is no share: it is from 0 to 1",
                 canary.share
             ));
+        }
+        for (what, count) in [("sessions", self.batching.sessions), ("threads", self.batching.threads)] {
+            if count.is_some_and(|count| count.get() > MOST_AT_ONCE) {
+                problems.push(format!(
+                    "model.toml says more than {MOST_AT_ONCE} {what}: more than there are processors only take turns"
+                ));
+            }
+        }
+        if self.cache.tier != CacheTier::Off && (self.cache.ttl == Span::ZERO || self.cache.max_bytes.0 == 0) {
+            problems.push("model.toml says a cache that keeps nothing: say tier = \"off\"".to_owned());
         }
         if self.batching.max_wait.is_some_and(|wait| wait >= self.deadline) {
             problems.push("model.toml says batching max_wait, which is not shorter than the deadline".to_owned());
@@ -329,7 +342,15 @@ impl VersionFile {
         if self.feature_service.is_some() {
             let batch = "version.toml says batch = true, which is for models without a feature_service: rows of a service \
                          are batched anyway";
-            return self.batch.then(|| batch.to_owned()).into_iter().collect();
+            let mut problems: Vec<String> = self.batch.then(|| batch.to_owned()).into_iter().collect();
+            let classes = self.classes.as_deref().unwrap_or_default();
+            if (1..classes.len()).any(|i| classes[..i].contains(&classes[i])) {
+                problems.push("version.toml says one class twice in `classes`".to_owned());
+            }
+            if self.classes.is_some() && self.outputs.values().all(|output| output.class.is_none()) {
+                problems.push("version.toml says `classes`, but no output says its `class`".to_owned());
+            }
+            return problems;
         }
         let mut needless = Vec::new();
         let mut needs = |is_set: bool, key: &str| {

@@ -68,13 +68,29 @@ impl Loader {
         before: Option<&Served>,
         for_a_file: Option<&[Version]>,
     ) -> Loaded {
+        let file = repository::read_model(&self.dir, name);
+        let file = file.map(|file| match for_a_file {
+            Some(versions) => file.for_a_file(versions),
+            None => file,
+        });
+        self.load_by(file, name, definitions, before)
+    }
+
+    /// The same by this `model.toml`, if it could be read.
+    pub(super) fn load_by(
+        &self,
+        file: Result<ModelFile, String>,
+        name: &ModelName,
+        definitions: &Definitions,
+        before: Option<&Served>,
+    ) -> Loaded {
         let nothing = |problems| Loaded {
             file: None,
             versions: BTreeMap::new(),
             serving: None,
             problems,
         };
-        let file = match repository::read_model(&self.dir, name) {
+        let file = match file {
             Ok(file) => file,
             Err(problem) => return nothing(vec![problem]),
         };
@@ -82,10 +98,6 @@ impl Loader {
         if !problems.is_empty() {
             return nothing(problems);
         }
-        let file = match for_a_file {
-            Some(versions) => file.for_a_file(versions),
-            None => file,
-        };
         let found = match repository::versions(&self.dir, name) {
             Ok(found) => found,
             Err(problem) => return nothing(vec![problem]),

@@ -123,6 +123,11 @@ impl Inputs {
         }
     }
 
+    /// About how much memory they take.
+    pub fn bytes(&self) -> usize {
+        self.tensors.iter().map(Tensor::bytes).sum()
+    }
+
     /// The tensors.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
@@ -372,6 +377,6 @@ mod tests {
         let wider = Tensor::new(vec![1, 2], Data::Int64(vec![1, 2])).unwrap();
         assert!(!whole.fits(&Inputs::rows(vec![wider.clone()], 1)));
         assert!(!whole.fits(&Inputs::whole(vec![wider.clone()])));
-        assert_eq!(Inputs::whole(vec![wider.clone()]).split(1).len(), 1);
+        assert_eq!(Inputs::whole(vec![wider]).split(1).len(), 1);
     }
 }

@@ -68,7 +68,7 @@ pub fn encode(data: &Data) -> Vec<u8> {
 /// [`RawError`]
 pub fn decode(element: Element, bytes: &[u8]) -> Result<Data, RawError> {
     if let Some(size) = element.size()
-        && bytes.len() % size != 0
+        && !bytes.len().is_multiple_of(size)
     {
         return Err(RawError::Length {
             element,

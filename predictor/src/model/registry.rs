@@ -272,6 +272,37 @@ impl Models {
         })
     }
 
+    /// The version that would serve model `name` by this `model.toml`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, a sentence each, if none that fits would.
+    pub(crate) fn try_file(
+        &self,
+        loader: &Loader,
+        definitions: &Definitions,
+        (name, file): (&ModelName, ModelFile),
+    ) -> Result<Version, Vec<String>> {
+        let before = self.served(name);
+        let one = loader.load_by(Ok(file), name, definitions, before.map(|before| &**before));
+        let answering: Answering<'_> = self
+            .by_name
+            .iter()
+            .map(|(name, entry)| {
+                let answers = match &entry.served {
+                    Some(served) => Answers::By(&served.serving.model),
+                    None if entry.is_unloaded => Answers::Unloaded,
+                    None => Answers::Refused,
+                };
+                (name, answers)
+            })
+            .collect();
+        let entry = entry(&one, before, &answering);
+        match entry.served.filter(|_| !entry.is_kept) {
+            Some(served) => Ok(served.serving.model.version.clone()),
+            None => Err(entry.problems),
+        }
+    }
+
     /// This model.
     pub fn get(&self, name: &str) -> Option<&Entry> {
         let name: ModelName = name.parse().ok()?;
@@ -351,7 +382,7 @@ fn entries(
 fn entry(one: &Loaded, before: Option<&Arc<Served>>, answering: &Answering<'_>) -> Entry {
     let mut problems = one.problems.clone();
     let now = one.file.as_ref().zip(one.serving.as_ref());
-    let served = now.and_then(|(file, model)| serve((file, model), one, answering, &mut problems));
+    let served = now.and_then(|(file, model)| serve((file, model), (one, before), answering, &mut problems));
     // With the fallback that it had: what could be linked then holds as long as both are there.
     let is_kept = served.is_none() && before.is_some();
     let served = served.map(Arc::new).or_else(|| before.cloned());
@@ -367,7 +398,7 @@ fn entry(one: &Loaded, before: Option<&Arc<Served>>, answering: &Answering<'_>) 
 /// The model as it serves now; `None` if that is not possible. What is wrong is added to `problems`.
 fn serve(
     (file, model): (&ModelFile, &Arc<Model>),
-    one: &Loaded,
+    (one, before): (&Loaded, Option<&Arc<Served>>),
     answering: &Answering<'_>,
     problems: &mut Vec<String>,
 ) -> Option<Served> {
@@ -390,6 +421,13 @@ fn serve(
         Some((version, arm(model)))
     });
     let mut versions = BTreeMap::new();
+    // One that is wrong now, and still asked for, serves on as it was loaded before.
+    for (version, outcome) in &one.versions {
+        let before = before.and_then(|before| before.versions.get(version));
+        if let (Some(Err(_)), Some(arm)) = (outcome, before) {
+            versions.insert(version.clone(), arm.clone());
+        }
+    }
     for (version, arm) in ready {
         match arm {
             Ok(arm) => {
@@ -449,7 +487,16 @@ fn states(one: &Loaded, served: Option<&Served>) -> BTreeMap<Version, VersionSta
         .iter()
         .map(|(version, outcome)| (version.clone(), of(outcome)))
         .collect();
-    let Some(served) = served else { return states };
+    let Some(served) = served else {
+        // Without one that serves, nobody can ask for the others.
+        let idle = |state: &mut VersionState| {
+            if *state == VersionState::Ready {
+                *state = VersionState::Idle;
+            }
+        };
+        states.values_mut().for_each(idle);
+        return states;
+    };
     for version in served.versions.keys() {
         states.insert(version.clone(), VersionState::Ready);
     }

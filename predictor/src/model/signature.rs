@@ -333,6 +333,17 @@ fn check_outputs(
             ));
             continue;
         };
+        if let (Some(_), Some(classes), [_, k]) = (&output.class, &settings.classes, tensor.shape.as_slice())
+            && *k > 0
+            && usize::try_from(*k) != Ok(classes.len())
+        {
+            problems.push(format!(
+                "output `{name}`: version.toml says {} classes, but tensor `{}` has {k} columns",
+                classes.len(),
+                tensor.name
+            ));
+            continue;
+        }
         let column = match column_of(output, settings.classes.as_deref()) {
             Ok(column) => column,
             Err(why) => {

@@ -142,12 +142,13 @@ impl Data {
         let element = self.element();
         let Some(value) = value else {
             let count = list.unwrap_or(1);
-            return match self {
-                Self::Float16(items) => Ok(items.extend(std::iter::repeat_n(f16::NAN, count))),
-                Self::Float32(items) => Ok(items.extend(std::iter::repeat_n(f32::NAN, count))),
-                Self::Float64(items) => Ok(items.extend(std::iter::repeat_n(f64::NAN, count))),
-                _ => Err(CellError::Null(element)),
-            };
+            match self {
+                Self::Float16(items) => items.extend(std::iter::repeat_n(f16::NAN, count)),
+                Self::Float32(items) => items.extend(std::iter::repeat_n(f32::NAN, count)),
+                Self::Float64(items) => items.extend(std::iter::repeat_n(f64::NAN, count)),
+                _ => return Err(CellError::Null(element)),
+            }
+            return Ok(());
         };
         match (list, value) {
             (None, value) => self.push_one(value),

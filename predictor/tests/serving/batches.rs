@@ -165,3 +165,24 @@ async fn a_model_with_too_much_to_do_takes_nothing_from_another() {
     }
     assert!(refused >= 30, "only {refused} of 40 were refused");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_brings_what_fails_does_not_hold_up_others_of_the_batch() {
+    let model = format!("deadline = \"3s\"\n{NO_CACHE}batching = {{ max_wait = \"1s\", max_rows = 400 }}\n");
+    let app = Bench::new()
+        .model("poisoned", "picky", &model, NUMBER)
+        .sessions(1)
+        .max_instances(1_000)
+        .app();
+    let poison = {
+        let app = Arc::clone(&app);
+        let instances: Vec<Json> = (0..399).map(|x| json!({ "x": 100 + x })).collect();
+        tokio::spawn(async move { ask(&app, "poisoned", instances.into(), Explain::No).await })
+    };
+    until("larder_prediction_requests_waiting", &[("model", "poisoned")], 1).await;
+    // It makes the batch full.
+    let answer = asking(&app, "poisoned", 1).await.unwrap().unwrap();
+    assert_eq!(answer["predictions"][0]["y"], 1.5);
+    assert!(!poison.is_finished(), "the small one comes first");
+    let _answered_or_late = poison.await.unwrap();
+}

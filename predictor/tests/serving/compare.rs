@@ -41,7 +41,7 @@ fn bench(one: &[(&str, &str)], other: &[(&str, &str)]) -> Bench {
     // Only one of the versions gets traffic.
     let model = format!("{PATIENT}serve = \"1\"\n");
     let bench = Bench::new().model("v", "variants", &model, &variant(one));
-    bench.version("v", "2", "variants", &variant(other));
+    bench.add_version("v", "2", "variants", &variant(other));
     bench
 }
 
@@ -218,7 +218,7 @@ async fn quality_is_measured_as_the_label_and_the_output_want_it() {
 #[tokio::test]
 async fn rows_that_a_version_fails_on_are_counted_and_left_out() {
     let bench = Bench::new().model("v", "picky", PATIENT, NUMBER);
-    bench.version("v", "2", "variants", &NUMBER.replace("\"y\"", "\"same\""));
+    bench.add_version("v", "2", "variants", &NUMBER.replace("\"y\"", "\"same\""));
     let dir = tempfile::tempdir().unwrap();
     let rows = csv(&dir, "x\n0\n7\n2\n");
     let comparison = compared(&bench, &rows, &[]);
@@ -239,7 +239,7 @@ async fn versions_of_different_services_get_the_same_features() {
     let version = LINEAR.replace("\"full\"", "\"defaults\"");
     let rejects = format!("{LINEAR}when_missing = \"reject\"\n");
     let bench = Bench::new().model("v", "linear", PATIENT, &version);
-    bench.version("v", "2", "linear", &rejects);
+    bench.add_version("v", "2", "linear", &rejects);
     bench.row("UA", 1, Some(0.25), Some(3)).await;
     let dir = tempfile::tempdir().unwrap();
     // Stale rows are null: defaults for one version, -1 for the other. Of nobody there is nothing, which one rejects.
@@ -300,8 +300,8 @@ async fn a_comparison_is_a_table_for_people() {
 async fn what_cannot_be_compared_is_refused() {
     let model = format!("{PATIENT}serve = \"1\"\n");
     let bench = Bench::new().model("v", "linear", &model, LINEAR);
-    bench.version("v", "2", "linear", &LINEAR.replace("scores", "score"));
-    bench.version("v", "3", "picky", "");
+    bench.add_version("v", "2", "linear", &LINEAR.replace("scores", "score"));
+    bench.add_version("v", "3", "picky", "");
     let dir = tempfile::tempdir().unwrap();
     let rows = csv(&dir, "carrier,minute\nUA,1\n");
     let refused = |versions: [&str; 2], code: i32, more: &[&str]| {

@@ -328,7 +328,7 @@ async fn what_is_wrong_is_a_status_with_a_code_and_a_sentence() {
         ),
         invalid(
             with(&|call| call.inputs[0].datatype = "FP33".into()),
-            "did you mean `FP32`?",
+            "its datatype is none of FP16, FP32,",
         ),
         invalid(
             with(&|call| call.inputs[0].datatype = "FP64".into()),

@@ -172,15 +172,18 @@ async fn more_than_may_wait_is_refused_at_once() {
             tokio::spawn(async move { ask(&app, "full", json!([{ "x": x }]), Explain::No).await })
         })
         .collect();
-    let (mut overloaded, mut late) = (0, 0);
+    let (mut overloaded, mut late, mut answered) = (0, 0, 0);
     for answer in asking {
         match answer.await.unwrap() {
             Err(PredictError::Overloaded(_)) => overloaded += 1,
             Err(PredictError::DeadlineExceeded { .. }) => late += 1,
             Err(other) => panic!("{other}"),
-            Ok(_) => {}
+            Ok(_) => answered += 1,
         }
     }
-    // Two sessions run, 128 wait.
-    assert!(overloaded >= 60 && late >= 100, "{overloaded} overloaded, {late} late");
+    // Two sessions run, 128 wait, and may all be of the next batch.
+    assert!(
+        overloaded >= 60 && late + answered >= 100,
+        "{overloaded} overloaded, {late} late, {answered} answered"
+    );
 }

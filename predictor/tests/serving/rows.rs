@@ -233,14 +233,14 @@ async fn what_instances_have_in_common_is_read_once() {
         info.get::<u64>("keyspace_hits").unwrap()
     };
     let before = reads().await;
-    let carrier = |i: u32| if i % 10 == 0 { "DL" } else { "UA" };
+    let carrier = |i: u32| if i.is_multiple_of(10) { "DL" } else { "UA" };
     let instances: Vec<Json> = (0..100)
         .map(|i| json!({ "carrier": carrier(i), "minute": i }))
         .collect();
     let answer = predict(&app, "m", instances.into()).await;
-    for i in 0..100 {
-        let rate = if i % 10 == 0 { 5.0 } else { 2.5 };
-        assert_eq!(answer["predictions"][i as usize]["y"], f64::from(i) + rate + 600.0);
+    for (i, prediction) in answer["predictions"].as_array().unwrap().iter().enumerate() {
+        let rate = if i.is_multiple_of(10) { 5.0 } else { 2.5 };
+        assert_eq!(prediction["y"], i as f64 + rate + 600.0);
     }
     // Two rows, and what upkeep reads of the view's marker and layouts, about once a second.
     let read = reads().await - before;

@@ -241,13 +241,13 @@ async fn a_shadow_that_fails_or_is_slow_changes_nothing() {
     // One that is slow: callers have their answers while it runs, and what is too much for it is dropped.
     bench.write("shaded/model.toml", format!("{PATIENT}{slow}").as_bytes());
     app.reload().await.unwrap();
-    let many = 300;
+    let many = 300_u32;
     for x in 0..many {
         assert_eq!(y(&app, "shaded", f64::from(x)).await, -f64::from(x));
     }
     let labels = [("model", "shaded"), ("version", "4")];
     assert!(rows("dropped", "4") > 0, "the shadow cannot have kept up");
-    until("larder_shadow_rows_total", &labels, many as u64).await;
+    until("larder_shadow_rows_total", &labels, many.into()).await;
     assert_eq!(
         sum(
             "larder_prediction_errors_total",
@@ -322,4 +322,141 @@ async fn a_model_that_is_unloaded_serves_again_when_it_is_loaded() {
     assert_eq!(y(&app, "m", 1.0).await, 1.5);
     let (status, told) = call(&app, "POST", "/v2/repository/models/nobody/load", "").await;
     assert_eq!((status, &told["code"]), (404, &json!("unknown_model")));
+}
+
+#[tokio::test]
+async fn a_promotion_is_done_to_its_end_whether_or_not_the_caller_waits() {
+    let bench = three("m", "serve = \"1\"\n");
+    bench.write("m/3/model.onnx", b"not a model");
+    let app = bench.app();
+    let before = fs::read_to_string(bench.models().join("m/model.toml")).unwrap();
+    let promote = |version: &'static str| {
+        let app = Arc::clone(&app);
+        tokio::spawn(async move {
+            let body = json!({ "version": version }).to_string();
+            call(&app, "POST", "/v1/models/m:promote", &body).await
+        })
+    };
+    for _ in 0..20 {
+        let leaving = promote("3");
+        tokio::task::yield_now().await;
+        leaving.abort();
+    }
+    // Whoever asks next waits for those before.
+    let (status, told) = promote("3").await.unwrap();
+    assert_eq!((status, &told["code"]), (400, &json!("model_refused")), "{told}");
+    assert_eq!(fs::read_to_string(bench.models().join("m/model.toml")).unwrap(), before);
+    assert_eq!(y(&app, "m", 5.0).await, -5.0);
+}
+
+#[tokio::test]
+async fn the_latest_version_can_be_promoted_too() {
+    let bench = three("m", "serve = \"1\"\n");
+    fs::remove_dir_all(bench.models().join("m/3")).unwrap();
+    let app = bench.app();
+    let (status, told) = call(&app, "POST", "/v1/models/m:promote", r#"{"version":"latest"}"#).await;
+    assert_eq!((status, &told["version"]), (200, &json!("2")), "{told}");
+    let file = fs::read_to_string(bench.models().join("m/model.toml")).unwrap();
+    assert!(file.contains("serve = \"latest\""), "{file}");
+    // Unloaded, it is not promoted.
+    call(&app, "POST", "/v2/repository/models/m/unload", "").await;
+    let (status, told) = call(&app, "POST", "/v1/models/m:promote", r#"{"version":"1"}"#).await;
+    assert_eq!(status, 400);
+    assert!(
+        told["error"]
+            .as_str()
+            .unwrap()
+            .contains("it is unloaded: load it first"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_canary_or_shadow_that_is_the_serving_version_is_told() {
+    let canary = "canary = { version = \"2\", share = 0.5, key = \"x\" }\nshadow = \"2\"\n";
+    let bench = three("m", &format!("serve = \"2\"\n{canary}"));
+    let app = bench.app();
+    let (_, told) = call(&app, "GET", "/v1/models/m", "").await;
+    let reasons = told["reasons"].to_string();
+    assert!(
+        reasons.contains("canary version 2, which is the one that serves") && reasons.contains("shadow version 2"),
+        "{reasons}"
+    );
+    assert_eq!(y(&app, "m", 5.0).await, 6.0);
+}
+
+#[tokio::test]
+async fn a_fallback_that_is_unloaded_is_told_as_that() {
+    let linear = format!("{}when_unavailable = \"fallback\"\n", crate::bench::LINEAR);
+    let bench = Bench::new()
+        .model("base", "request_only", PATIENT, crate::bench::REQUEST_ONLY)
+        .model("m", "linear", "fallback = { model = \"base\" }", &linear);
+    let app = bench.app();
+    call(&app, "POST", "/v2/repository/models/base/unload", "").await;
+    let (_, told) = call(&app, "GET", "/v1/models/m", "").await;
+    assert_eq!((&told["state"], &told["as_before"]), (&json!("serving"), &json!(true)));
+    assert_eq!(
+        told["reasons"][0],
+        "its fallback, model `base`, is unloaded: POST /v2/repository/models/base/load loads it"
+    );
+}
+
+#[tokio::test]
+async fn tensors_have_as_many_rows_as_instances_may_be() {
+    let app = Bench::new()
+        .model("m", "plus_one", PATIENT, DOUBLE)
+        .max_instances(3)
+        .app();
+    let infer = |rows: usize| {
+        let data: Vec<usize> = (0..rows).collect();
+        json!({ "inputs": [{ "name": "x", "datatype": "FP64", "shape": [rows, 1], "data": data }] }).to_string()
+    };
+    // By its own tensor, which is called as the request feature is.
+    let (status, answer) = call(&app, "POST", "/v2/models/m/infer", &infer(3)).await;
+    assert_eq!((status, &answer["outputs"][0]["data"]), (200, &json!([1.0, 2.0, 3.0])));
+    let (status, error) = call(&app, "POST", "/v2/models/m/infer", &infer(4)).await;
+    assert_eq!((status, &error["code"]), (400, &json!("invalid_request")));
+    assert_eq!(
+        error["error"],
+        "4 rows, at most 3 are taken in one request (--max-instances)"
+    );
+}
+
+#[tokio::test]
+async fn a_version_that_breaks_while_it_is_ready_serves_on() {
+    let bench = three("m", "serve = \"1\"\nload = [\"2\"]\n");
+    let app = bench.app();
+    bench.write("m/2/model.onnx", b"not a model");
+    app.reload().await.unwrap();
+    let body = r#"{"instances":[{"x":5}]}"#;
+    let (status, answer) = call(&app, "POST", "/v1/models/m/versions/2:predict", body).await;
+    assert_eq!((status, &answer["predictions"][0]["y"]), (200, &json!(6.0)));
+    let (_, told) = call(&app, "GET", "/v1/models/m", "").await;
+    assert!(
+        told["reasons"][0].as_str().unwrap().starts_with("version 2: "),
+        "{told}"
+    );
+    // It is loaded, and so that is no failure.
+    assert_eq!(call(&app, "POST", "/v2/repository/models/m/load", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_shape_without_elements_costs_nothing() {
+    let app = Bench::new().model("m", "echo", PATIENT, "").app();
+    for shape in [
+        json!([10_000_000_000_000_u64, 0]),
+        json!([0, 30_000_000]),
+        json!([4_294_967_296_u64, 4_294_967_296_u64, 0]),
+    ] {
+        let body = json!({ "inputs": [{ "name": "FP32", "datatype": "FP32", "shape": shape, "data": [] }] });
+        let (status, error) = call(&app, "POST", "/v2/models/m/infer", &body.to_string()).await;
+        assert_eq!((status, &error["code"]), (400, &json!("invalid_request")), "{error}");
+        assert!(
+            error["error"]
+                .as_str()
+                .unwrap()
+                .contains("too large a shape for no elements"),
+            "{error}"
+        );
+    }
 }

@@ -44,7 +44,7 @@ async fn errors_are_as_described() {
             "deadline_exceeded",
         ),
         ("/v1/models/any/versions/7:predict", good, 404, "unknown_version"),
-        ("/v2/models/any/infer", "[]", 400, "invalid_json"),
+        ("/v2/models/any/infer", "[]", 400, "invalid_request"),
         ("/v2/models/any/infer", r#"{"inputs":[]}"#, 400, "invalid_request"),
         ("/v2/models/strict/infer", row, 400, "feature_missing"),
         ("/v2/models/canaried/versions/3/infer", nine, 500, "model_failed"),

@@ -389,7 +389,7 @@ impl Tensor {
         }
     }
 
-    /// Stacks rows that [`Tensor::row`] gave: of one shape and type.
+    /// Stacks rows of one shape and type, without a first dimension of their own.
     pub fn stack<'t>(rows: impl Iterator<Item = &'t Self>) -> Option<Self> {
         let mut stacked: Option<Self> = None;
         for row in rows {

@@ -1,4 +1,4 @@
-//! What a shadow version would have answered: predicted when the caller has its answer, logged and compared, and without any
+//! What a shadow version would have answered: predicted once the answer is made, logged and compared, and without any
 //! consequence.
 
 use std::sync::Arc;

@@ -121,27 +121,30 @@ pub(crate) struct Events<'a> {
 }
 
 impl Events<'_> {
-    /// The conditions on a row.
+    /// The conditions on a row, to aggregate it.
     ///
     /// Event time stands beside the last join key, as a row: the index on join keys and event time serves that, and one on
-    /// event time alone cannot, which would read every entity's events of the time. That the last join key is equal follows,
-    /// and is not said: Postgres would begin where it is, at the entity's first event ever, instead of where the row is.
+    /// event time alone cannot, which would read every entity's events of the time.
     pub(crate) fn conditions(&self) -> Vec<String> {
-        let operands = self.operands();
-        let others = operands.split_last().map(|(_, others)| others).unwrap_or_default();
-        let equal = others.iter().map(|(column, value)| format!("{column} = {value}"));
+        let equal = self
+            .operands()
+            .into_iter()
+            .map(|(column, value)| format!("{column} = {value}"));
         equal.chain(self.exact()).chain(self.range()).collect()
     }
 
     /// The conditions on a row, and an order, to find the newest.
     ///
-    /// That the last join key is equal is not said here for another reason, too: the planner would drop it from the order,
-    /// and an index on event time alone would serve that, reading back through everybody's events to this entity's last.
+    /// The last join key is not said to be equal, only not greater and not smaller: were it known to be constant, the
+    /// planner would drop it from the order, and an index on event time alone would serve that, reading back through
+    /// everybody's events to this entity's last.
     pub(crate) fn newest_first(&self) -> (Vec<String>, String) {
         let operands = self.operands();
-        let (last, _) = operands.split_last().expect("an entity has a join key");
+        let (last, others) = operands.split_last().expect("an entity has a join key");
+        let equal = others.iter().map(|(column, value)| format!("{column} = {value}"));
+        let conditions = equal.chain(self.exact()).chain(self.range()).collect();
         (
-            self.conditions(),
+            conditions,
             format!("{} DESC, {} DESC", last.0, sql::event(&self.view.source)),
         )
     }

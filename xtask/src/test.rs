@@ -113,7 +113,8 @@ fn set_up(instance: &mut Instance, args: &Args) -> Result<Environment> {
 fn cargo_test(args: &Args, environment: &Environment) -> Command {
     let mut command = cargo::command("test");
     if args.clients {
-        command.args(["--package", "end-to-end", "--test", "clients"]);
+        // Of the whole workspace, as the other tests are, so that nothing is built for another set of features.
+        command.args(["--workspace", "--test", "clients"]);
     } else if !args
         .cargo_args
         .iter()

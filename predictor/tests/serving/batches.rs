@@ -41,16 +41,16 @@ async fn are_waiting(name: &str, requests: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_session_runs_together() {
-    let app = slow("together", "batching = { max_rows = 8 }\n").app();
-    let first = asking(&app, "together", 100);
-    is_running("together").await;
-    let others: Vec<_> = (0..12).map(|x| asking(&app, "together", x)).collect();
+    let app = slow("batched", "batching = { max_rows = 8 }\n").app();
+    let first = asking(&app, "batched", 100);
+    is_running("batched").await;
+    let others: Vec<_> = (0..12).map(|x| asking(&app, "batched", x)).collect();
     for (x, other) in others.into_iter().enumerate() {
         let answer = other.await.unwrap().unwrap();
         assert_eq!(answer["predictions"][0]["y"], x as f64, "everybody has their own");
     }
     first.await.unwrap().unwrap();
-    let (runs, rows) = batches("together");
+    let (runs, rows) = batches("batched");
     assert_eq!(rows, 13);
     assert!(runs <= 4, "{runs} runs: one alone, then batches of at most 8");
 }

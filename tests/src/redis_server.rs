@@ -34,6 +34,14 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Its process.
+    ///
+    /// # Panics
+    /// If it was killed.
+    pub fn id(&self) -> u32 {
+        self.child().as_ref().expect("it runs").id()
+    }
+
     /// Kills it as a crash would, its data lost.
     pub fn kill(&self) {
         if let Some(mut child) = self.child().take() {

@@ -62,6 +62,11 @@ impl Server {
         Ok(server)
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal: `HUP`.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `cargo xtask down`: stops what `demo` and `test` have started here, whether they still run or were killed.
+//! `cargo xtask down`: stops what `demo`, `test` and `bench` have started here, whether they still run or were killed.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! One running `demo` or `test`: its folder, a lock on it, and the processes it has started, which end with it.
+//! One running `demo`, `test` or `bench`: its folder, a lock on it, and the processes it has started, which end with it.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
     say,
 };
 
-pub(crate) const NAMES: [&str; 2] = ["demo", "test"];
+pub(crate) const NAMES: [&str; 3] = ["demo", "test", "bench"];
 
 /// Dropping it stops what it started, in the reverse order.
 pub(crate) struct Instance {

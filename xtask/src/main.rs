@@ -1,5 +1,6 @@
-//! `cargo xtask`: the demo and the tests, with all their set-up, and `down`, which stops what they started.
+//! `cargo xtask`: the demo, the tests and the benchmark, with all their set-up, and `down`, which stops what they started.
 
+mod bench;
 mod cargo;
 mod client;
 mod compose;
@@ -24,7 +25,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    about = "Larder's demo and tests, set-up included"
+    about = "Larder's demo, tests and benchmark, set-up included"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -37,7 +38,9 @@ enum Command {
     Demo(demo::Args),
     /// Run all tests on a private Postgres and Redis
     Test(test::Args),
-    /// Stop whatever `demo` and `test` have started, and nothing else
+    /// Measure predictions, materialization and training sets beside what their parts cost alone
+    Bench(bench::Args),
+    /// Stop whatever `demo`, `test` and `bench` have started, and nothing else
     Down,
 }
 
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::listen().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Down => down::run().map(|()| ExitCode::SUCCESS),
     });
     match outcome {

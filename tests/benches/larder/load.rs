@@ -1,0 +1,168 @@
+//! Load: clients that each ask, wait for the answer, and ask again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What came of some clients' asking for some time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Load {
+    /// How long each answer took, in microseconds, sorted.
+    micros: Vec<f64>,
+    /// How long all took.
+    seconds: f64,
+}
+
+impl Load {
+    /// One caller that does one thing after another, on this thread, for some time.
+    pub(crate) fn of(lasts: Duration, mut thing: impl FnMut(usize) -> Result<()>) -> Result<Self> {
+        let started = Instant::now();
+        let mut micros = Vec::new();
+        while started.elapsed() < lasts {
+            let begun = Instant::now();
+            thing(micros.len())?;
+            micros.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+        Ok(Self::new(micros, started.elapsed()))
+    }
+
+    pub(crate) fn new(mut micros: Vec<f64>, lasted: Duration) -> Self {
+        micros.sort_by(f64::total_cmp);
+        Self {
+            micros,
+            seconds: lasted.as_secs_f64(),
+        }
+    }
+
+    /// How many were answered.
+    pub(crate) fn answers(&self) -> usize {
+        self.micros.len()
+    }
+
+    /// Answers a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.answers() as f64 / self.seconds
+    }
+
+    /// The latency that this part of the answers did not exceed, in microseconds.
+    pub(crate) fn percentile(&self, part: f64) -> f64 {
+        let last = self.micros.len().saturating_sub(1);
+        self.micros.get((last as f64 * part).round() as usize).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// Requests of HTTP/1.1, in whole, that clients send one after the other.
+#[derive(Debug)]
+pub(crate) struct Requests(Vec<Vec<u8>>);
+
+impl Requests {
+    /// These bodies, posted to a path.
+    pub(crate) fn post(path: &str, bodies: impl IntoIterator<Item = String>) -> Arc<Self> {
+        let request = |body: String| {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            (head + &body).into_bytes()
+        };
+        Arc::new(Self(bodies.into_iter().map(request).collect()))
+    }
+}
+
+/// So many clients, each with a connection of its own that stays open, at these servers in turn, for some time.
+pub(crate) async fn http(servers: &[SocketAddr], clients: usize, lasts: Duration, requests: &Arc<Requests>) -> Result<Load> {
+    let mut connections = Vec::with_capacity(clients);
+    for client in 0..clients {
+        let mut connection = Connection::open(servers[client % servers.len()]).await?;
+        // A connection's first request pays for what the others do not.
+        connection.ask(&requests.0[client % requests.0.len()]).await?;
+        connections.push(connection);
+    }
+    let started = Instant::now();
+    let asking = connections.into_iter().enumerate().map(|(client, mut connection)| {
+        let requests = Arc::clone(requests);
+        tokio::spawn(async move {
+            let all = requests.0.len();
+            let mut micros = Vec::new();
+            // Far from each other, so that no two ask for the same at the same time.
+            let mut next = client * all / clients;
+            while started.elapsed() < lasts {
+                next = (next + 1) % all;
+                let begun = Instant::now();
+                connection.ask(&requests.0[next]).await?;
+                micros.push(begun.elapsed().as_secs_f64() * 1e6);
+            }
+            anyhow::Ok(micros)
+        })
+    });
+    let asking: Vec<_> = asking.collect();
+    let mut micros = Vec::new();
+    for client in asking {
+        micros.extend(client.await??);
+    }
+    Ok(Load::new(micros, started.elapsed()))
+}
+
+/// The body of one answer.
+pub(crate) async fn ask_once(server: SocketAddr, requests: &Requests) -> Result<Vec<u8>> {
+    let mut connection = Connection::open(server).await?;
+    connection.ask(&requests.0[0]).await?;
+    Ok(connection.body)
+}
+
+/// A client's connection. Not a client library, whose own work would take from the server's cores what is measured.
+struct Connection {
+    stream: TcpStream,
+    read: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(server: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(server).await.with_context(|| format!("no connection to {server}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            read: Vec::with_capacity(64 << 10),
+            body: Vec::new(),
+        })
+    }
+
+    /// Sends a request, and reads its answer to the end.
+    async fn ask(&mut self, request: &[u8]) -> Result<()> {
+        self.stream.write_all(request).await?;
+        self.read.clear();
+        let (head, length) = loop {
+            ensure!(self.stream.read_buf(&mut self.read).await? > 0, "the server closed the connection");
+            if let Some(found) = head_of(&self.read)? {
+                break found;
+            }
+        };
+        while self.read.len() < head + length {
+            ensure!(self.stream.read_buf(&mut self.read).await? > 0, "the server closed the connection");
+        }
+        if !self.read.starts_with(b"HTTP/1.1 200") {
+            bail!("the server answered {}", String::from_utf8_lossy(&self.read));
+        }
+        self.body.clear();
+        self.body.extend_from_slice(&self.read[head..]);
+        Ok(())
+    }
+}
+
+/// Where an answer's body begins, and how long it is; `None` if its head is not there in whole.
+fn head_of(read: &[u8]) -> Result<Option<(usize, usize)>> {
+    let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = std::str::from_utf8(&read[..end]).context("a head is ASCII")?;
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse())
+    });
+    Ok(Some((end + 4, length.context("the answer has no content-length")??)))
+}

@@ -1,0 +1,227 @@
+//! What is measured on: a table of users with 30 float32 features each, views and feature services over it, models, and the servers.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use end_to_end::env::{program, required, root};
+use end_to_end::postgres::{self, Database};
+use end_to_end::redis_server::RedisServer;
+use end_to_end::servers::Server;
+use ort::environment::Environment;
+use ort::session::Session;
+use redis::aio::MultiplexedConnection;
+use redis::AsyncConnectionConfig;
+use redis::io::tcp::TcpSettings;
+use sqlx::AssertSqlSafe;
+
+/// The features of a user.
+pub(crate) const FEATURES: usize = 30;
+/// Over how many views a service spreads them: each of them is a feature service and, with each model, a model.
+pub(crate) const VIEWS: [usize; 4] = [1, 3, 5, 15];
+const PROJECT: &str = "bench";
+
+/// A database, a Redis, definitions and models of the benchmark's own.
+pub(crate) struct Stand {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) database: Database,
+    pub(crate) redis: RedisServer,
+    pub(crate) users: usize,
+    runtime: Environment,
+}
+
+impl Stand {
+    /// With nothing materialized yet.
+    pub(crate) async fn new(users: usize) -> Result<Self> {
+        let stand = Self {
+            dir: tempfile::tempdir()?,
+            database: postgres::empty().await?,
+            redis: RedisServer::start()?,
+            users,
+            runtime: ort::init_from(required("LARDER_ONNXRUNTIME"))?.with_telemetry(false).build()?,
+        };
+        fill(&stand.database, users).await?;
+        std::fs::create_dir(stand.dir.path().join("features"))?;
+        std::fs::write(stand.dir.path().join("features/bench.toml"), definitions(&VIEWS))?;
+        stand.models()?;
+        stand.feature_server(&["migrate"])?;
+        Ok(stand)
+    }
+
+    /// A command line of the feature server's, run to its end.
+    pub(crate) fn feature_server(&self, args: &[&str]) -> Result<()> {
+        let status = self.command("feature-server").args(args).status()?;
+        ensure!(status.success(), "feature-server {args:?}: {status}");
+        Ok(())
+    }
+
+    /// A program with what it needs to know of this stand.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(program(name));
+        command
+            .envs(self.variables(&self.redis))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// A running predictor.
+    pub(crate) async fn predictor(&self) -> Result<Server> {
+        Server::start("predictor", self.dir.path(), &self.variables(&self.redis)).await
+    }
+
+    /// The variables that tell a program of this stand, and of a Redis.
+    pub(crate) fn variables(&self, redis: &RedisServer) -> [(&'static str, String); 5] {
+        let folder = |name: &str| self.dir.path().join(name).display().to_string();
+        [
+            ("DATABASE_URL", self.database.url.clone()),
+            ("REDIS_URL", redis.url()),
+            ("LARDER_FEATURES", folder("features")),
+            ("LARDER_MODELS", folder("models")),
+            ("LARDER_ONNXRUNTIME", required("LARDER_ONNXRUNTIME")),
+        ]
+    }
+
+    /// The keys of a user's values in a service of so many views, as `redis-cli` would be given them.
+    pub(crate) fn keys(&self, views: usize) -> Arc<Vec<Vec<String>>> {
+        let key = |user: usize, view: usize| format!("larder:{PROJECT}:v{views}_{view}:{{user_id={user}}}");
+        Arc::new((1..=self.users).map(|user| (0..views).map(|view| key(user, view)).collect()).collect())
+    }
+
+    /// A connection to its Redis as fast as the client makes them.
+    pub(crate) async fn connection(&self) -> Result<MultiplexedConnection> {
+        connection(&self.redis).await
+    }
+
+    /// The model of a file, in this process, on one thread.
+    pub(crate) fn session(&self, model: &str) -> Result<Session> {
+        let path = self.dir.path().join(format!("{model}.onnx"));
+        let builder = || -> ort::Result<Session> {
+            Ok(Session::builder(&self.runtime)?.with_intra_threads(1)?.commit_from_file(&path)?)
+        };
+        builder().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    }
+
+    fn models(&self) -> Result<()> {
+        let folder = self.dir.path();
+        let status = Command::new("python3")
+            .arg(root().join("tests/python/bench_models.py"))
+            .arg(folder)
+            .env("PYTHONPATH", required("LARDER_TEST_PYTHONPATH"))
+            .status()
+            .context("python3 makes the models")?;
+        ensure!(status.success(), "bench_models.py: {status}");
+        for views in VIEWS {
+            let service = format!("feature_service = \"s{views}\"\n");
+            self.model(&format!("gbdt_{views}"), "gbdt", "off", &service)?;
+        }
+        let five = "feature_service = \"s5\"\n";
+        self.model("gbdt_kept", "gbdt", "memory", five)?;
+        self.model("slow", "slow", "off", five)?;
+        self.model("slow_kept", "slow", "memory", five)?;
+        self.model("gbdt_tensors", "gbdt", "off", "")?;
+        self.model("mlp_tensors", "mlp", "off", "")
+    }
+
+    fn model(&self, name: &str, file: &str, cache: &str, service: &str) -> Result<()> {
+        let folder = self.dir.path().join("models").join(name);
+        let version = folder.join("1");
+        std::fs::create_dir_all(&version)?;
+        std::fs::copy(self.dir.path().join(format!("{file}.onnx")), version.join("model.onnx"))?;
+        std::fs::write(
+            folder.join("model.toml"),
+            format!("deadline = \"10s\"\ncache = {{ tier = \"{cache}\" }}\nbatching = {{ max_waiting = 1000 }}\n"),
+        )?;
+        let uses = match service {
+            "" => "batch = true\n".to_owned(),
+            service => format!(
+                "{service}inputs = {{ features = \"float32\" }}\noutputs = {{ prediction = {{ tensor = \"prediction\" }} }}\n"
+            ),
+        };
+        Ok(std::fs::write(version.join("version.toml"), uses)?)
+    }
+}
+
+/// A connection to a Redis as fast as the client makes them.
+pub(crate) async fn connection(redis: &RedisServer) -> Result<MultiplexedConnection> {
+    let info = redis::IntoConnectionInfo::into_connection_info(redis.url())?;
+    let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let client = redis::Client::open(info)?;
+    Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
+}
+
+/// Where a server listens.
+pub(crate) fn address(server: &Server) -> Result<SocketAddr> {
+    let address = server.base.trim_start_matches("http://");
+    Ok(address.parse()?)
+}
+
+async fn fill(database: &Database, users: usize) -> Result<()> {
+    let columns = (0..FEATURES).fold(String::new(), |mut text, i| {
+        _ = write!(text, ", f{i} float4");
+        text
+    });
+    let values = (0..FEATURES).fold(String::new(), |mut text, i| {
+        // Different for every user and feature, and between 0 and 1, as the models' thresholds are.
+        _ = write!(text, ", (hashint8(g * {FEATURES} + {i}) & 16777215) / 16777216.0");
+        text
+    });
+    let statements = [
+        format!("CREATE UNLOGGED TABLE events (user_id int8, happened_at timestamptz, created_at timestamptz{columns})"),
+        format!(
+            "INSERT INTO events SELECT g, now() - interval '1 hour' + g % 3000 * interval '1 second', now(){values}
+             FROM generate_series(1::int8, {users}) AS g"
+        ),
+        "CREATE INDEX ON events (user_id, happened_at)".to_owned(),
+        "CREATE INDEX ON events (created_at)".to_owned(),
+        "CREATE INDEX ON events (happened_at)".to_owned(),
+        "VACUUM ANALYZE events".to_owned(),
+    ];
+    for statement in statements {
+        sqlx::query(AssertSqlSafe(statement)).execute(&database.pool).await?;
+    }
+    Ok(())
+}
+
+/// All features of a user, over so many views, for each of these.
+pub(crate) fn definitions(spreads: &[usize]) -> String {
+    let mut text = format!(
+        "format = 1\nproject = \"{PROJECT}\"\n\n\
+         [[entity]]\nname = \"user\"\njoin_keys = [{{ name = \"user_id\", type = \"int64\" }}]\n\n\
+         [[source]]\nname = \"events\"\ntable = \"events\"\nevent_timestamp = \"happened_at\"\ncreated_timestamp = \"created_at\"\n"
+    );
+    for &views in spreads {
+        let mut inputs = Vec::new();
+        for view in 0..views {
+            let features: Vec<String> = (view * FEATURES / views..(view + 1) * FEATURES / views)
+                .map(|feature| format!("f{feature}"))
+                .collect();
+            inputs.extend(features.iter().map(|feature| format!("\"v{views}_{view}:{feature}\"")));
+            let fields = features.iter().map(|f| format!("{{ name = \"{f}\", type = \"float32\" }}"));
+            _ = write!(
+                text,
+                "\n[[feature_view]]\nname = \"v{views}_{view}\"\nentity = \"user\"\nsource = \"events\"\nttl = \"30d\"\nfeatures = [{}]\n",
+                fields.collect::<Vec<_>>().join(", ")
+            );
+        }
+        _ = write!(
+            text,
+            "\n[[feature_service]]\nname = \"s{views}\"\nfeatures = [{}]\n",
+            inputs.join(", ")
+        );
+    }
+    text
+}
+
+/// Creates a file's folder if there is none.
+pub(crate) fn folder_of(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => Ok(std::fs::create_dir_all(folder)?),
+        _ => Ok(()),
+    }
+}

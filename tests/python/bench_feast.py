@@ -10,7 +10,10 @@ timestamptz, f0 to f29 float4, split evenly among the views. Then
     feast -c DIR serve -h 127.0.0.1 -p PORT -w WORKERS --no-access-log --max-requests 0 --registry_ttl_sec 3600
 
 By default a worker ends after 1000 requests, and each request is logged: neither is part of what is compared. WORKERS: Feast
-advises twice the cores and one. A request is `POST /get-online-features` with `{"features": [...], "entities": {"user_id": [1]}}`,
+advises twice the cores and one. A request is `POST /get-online-features` with
+
+    {"features": [...], "entities": {"user_id": [1]}}
+
 its features the list that `prepare` prints. The feature service `all` has the same ones, but a request by its name,
 `{"feature_service": "all", ...}`, costs the server about three times the CPU: it reads the service's definition anew each time.
 """

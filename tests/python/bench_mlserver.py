@@ -8,7 +8,7 @@ It prints a line of JSON. Then, in an environment with MLServer and ONNX Runtime
     mlserver start DIR
 
 MLServer has no runtime of its own for ONNX: DIR gets the custom one that its documentation says to write. The model takes the
-float32 tensor `features` of shape [n, 30] and gives `prediction`, [n, 1]. A request is `POST /v2/models/bench/infer` with the JSON
+float32 tensor `features` of shape [n, 30] and gives `prediction`, [n, 1]. A request is `POST /v2/models/bench/infer` with
 `{"inputs": [{"name": "features", "shape": [1, 30], "datatype": "FP32", "data": [0.1, ...]}]}`. A process for inference costs a
 small model more than it gives, hence none by default; with one, stop MLServer by a signal to its first process alone.
 """

@@ -19,6 +19,9 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Also measure the same work by Feast and MLServer, in virtual environments
+    #[arg(long)]
+    peers: bool,
     /// What to measure, and how: `cargo xtask bench -- --help` tells
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
@@ -31,6 +34,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     machine::provide(&[Need::Postgres, Need::Redis, Need::Pip])?;
     let onnxruntime = python::onnxruntime(&mut instance)?;
     let packages = python::packages(&mut instance)?;
+    let wanted = args.peers.then_some(python::Package::PEERS).into_iter().flatten();
+    let peers: Vec<_> = wanted
+        .map(|peer| Ok((peer, python::environment(&mut instance, peer)?)))
+        .collect::<Result<_>>()?;
     drop(lock);
     let bench = build(&mut instance)?;
     say::step("Starting a private Postgres");
@@ -43,6 +50,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .env("LARDER_TEST_REDIS_SERVER", machine::redis_server()?.context("Redis was just found")?)
         .env("LARDER_TEST_PYTHONPATH", &packages)
         .env("LARDER_ONNXRUNTIME", &onnxruntime);
+    if args.peers {
+        command.arg("--peers");
+    }
+    for (peer, python) in &peers {
+        command.env(peer.variable(), python);
+    }
     say::step(&format!("Running {}", instance::described(&command)));
     let finished = instance.run("bench", command, Output::Terminal)?;
     Ok(if finished.status.success() {

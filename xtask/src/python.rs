@@ -1,4 +1,4 @@
-//! What comes through Python: ONNX Runtime's library, the tests' packages and others' clients (by pip, pinned and hash-checked),
+//! What comes through Python: ONNX Runtime's library, the tests' packages and others' programs (by pip, pinned and hash-checked),
 //! and the flights.
 
 use std::{
@@ -84,24 +84,32 @@ pub(crate) fn packages(instance: &mut Instance) -> Result<PathBuf> {
     Ok(Ready::finish(&dir, &stamp)?.0)
 }
 
-/// Someone else's client, which drives a server of ours in a virtual environment of its own.
+/// Others' programs, each in a virtual environment of its own.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Client {
+pub(crate) enum Package {
     /// Feast's SDK.
     Feast,
-    /// Triton's, for HTTP and gRPC.
+    /// Triton's client, for HTTP and gRPC.
     Triton,
+    /// Feast's feature server.
+    FeastServer,
+    /// MLServer.
+    MlServer,
 }
 
-impl Client {
-    /// Every client.
-    pub(crate) const ALL: [Self; 2] = [Self::Feast, Self::Triton];
+impl Package {
+    /// Those that drive our servers.
+    pub(crate) const CLIENTS: [Self; 2] = [Self::Feast, Self::Triton];
+    /// Those that our servers are compared with.
+    pub(crate) const PEERS: [Self; 2] = [Self::FeastServer, Self::MlServer];
 
-    /// The variable that tells the tests of its Python.
+    /// The variable that tells the tests, or the benchmark, of its Python.
     pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::Feast => "LARDER_TEST_FEAST_PYTHON",
             Self::Triton => "LARDER_TEST_TRITON_PYTHON",
+            Self::FeastServer => "LARDER_BENCH_FEAST_PYTHON",
+            Self::MlServer => "LARDER_BENCH_MLSERVER_PYTHON",
         }
     }
 
@@ -110,16 +118,32 @@ impl Client {
         match self {
             Self::Feast => ("feast", "Feast's SDK (130 MB, once)"),
             Self::Triton => ("triton", "Triton's client (40 MB, once)"),
+            Self::FeastServer => ("feast_server", "Feast's feature server (150 MB, once)"),
+            Self::MlServer => ("mlserver", "MLServer (100 MB, once)"),
         }
+    }
+
+    /// What it is made from.
+    fn stamp(self) -> Result<String> {
+        let own = read(&self.requirements())?;
+        // That file names the SDK's.
+        let sdk = match self {
+            Self::FeastServer => read(&Self::Feast.requirements())?,
+            Self::Feast | Self::Triton | Self::MlServer => String::new(),
+        };
+        Ok(own + &sdk)
+    }
+
+    fn requirements(self) -> PathBuf {
+        folder::workspace().join(format!("xtask/{}.txt", self.names().0))
     }
 }
 
-/// The Python of a virtual environment that holds a client.
-pub(crate) fn client(instance: &mut Instance, client: Client) -> Result<PathBuf> {
-    let (name, what) = client.names();
-    let requirements = folder::workspace().join(format!("xtask/{name}.txt"));
+/// The Python of a virtual environment that holds others' programs.
+pub(crate) fn environment(instance: &mut Instance, package: Package) -> Result<PathBuf> {
+    let (name, what) = package.names();
     let dir = folder::larder().join(name);
-    let stamp = format!("{}{}", version(instance)?, read(&requirements)?);
+    let stamp = format!("{}{}", version(instance)?, package.stamp()?);
     if let Some(ready) = Ready::find(&dir, &stamp) {
         return Ok(ready.0.join(PYTHON));
     }
@@ -132,7 +156,7 @@ pub(crate) fn client(instance: &mut Instance, client: Client) -> Result<PathBuf>
         .run(&format!("venv-{name}"), venv, Output::Log)?
         .success("making a virtual environment")?;
     let mut pip = pip_of(Some(&part.join(PYTHON)), "install");
-    pip.args(["--only-binary=:all:", "--no-deps", "-r"]).arg(&requirements);
+    pip.args(["--only-binary=:all:", "--no-deps", "-r"]).arg(package.requirements());
     instance
         .run(&format!("pip-{name}"), pip, Output::Log)?
         .success(&format!("getting {name}.txt's packages with pip"))?;

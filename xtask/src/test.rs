@@ -48,7 +48,7 @@ struct Environment {
     flights: PathBuf,
     locale: PathBuf,
     /// The Pythons that have others' clients, if these are wanted.
-    clients: Vec<(python::Client, PathBuf)>,
+    clients: Vec<(python::Package, PathBuf)>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -89,9 +89,9 @@ fn set_up(instance: &mut Instance, args: &Args) -> Result<Environment> {
     let python = python::packages(instance)?;
     let flights = python::flights(instance)?;
     let locale = build_locale(instance)?;
-    let wanted = args.clients.then_some(python::Client::ALL).into_iter().flatten();
+    let wanted = args.clients.then_some(python::Package::CLIENTS).into_iter().flatten();
     let clients = wanted
-        .map(|client| Ok((client, python::client(instance, client)?)))
+        .map(|client| Ok((client, python::environment(instance, client)?)))
         .collect::<Result<_>>()?;
     drop(lock);
     say::step("Starting a private Postgres and Redis");

@@ -60,6 +60,11 @@ impl Load {
 pub(crate) struct Requests(Vec<Vec<u8>>);
 
 impl Requests {
+    /// A path that is got.
+    pub(crate) fn get(path: &str) -> Arc<Self> {
+        Arc::new(Self(vec![format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()]))
+    }
+
     /// These bodies, posted to a path.
     pub(crate) fn post(path: &str, bodies: impl IntoIterator<Item = String>) -> Arc<Self> {
         let request = |body: String| {
@@ -107,7 +112,16 @@ pub(crate) async fn http(servers: &[SocketAddr], clients: usize, lasts: Duration
     Ok(Load::new(micros, started.elapsed()))
 }
 
-/// The body of one answer.
+/// The body of the last answer, after all requests have been sent once.
+pub(crate) async fn ask_all(server: SocketAddr, requests: &Requests) -> Result<Vec<u8>> {
+    let mut connection = Connection::open(server).await?;
+    for request in &requests.0 {
+        connection.ask(request).await?;
+    }
+    Ok(connection.body)
+}
+
+/// The body of the first answer.
 pub(crate) async fn ask_once(server: SocketAddr, requests: &Requests) -> Result<Vec<u8>> {
     let mut connection = Connection::open(server).await?;
     connection.ask(&requests.0[0]).await?;

@@ -4,12 +4,15 @@
 
 mod arm;
 mod echo;
+mod growth;
 mod load;
 mod materialize;
+mod peers;
 mod process;
 mod report;
 mod serving;
 mod stand;
+mod training;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +38,12 @@ struct Cli {
     /// How many users have features
     #[arg(long, default_value_t = 300_000)]
     users: usize,
+    /// Up to how many entities are put into Redis for the growth table: 10 million take 3 GB
+    #[arg(long, default_value_t = 3_000_000)]
+    entities: usize,
+    /// Also the same work by Feast and MLServer
+    #[arg(long)]
+    peers: bool,
     /// Where the figures are written, as JSON
     #[arg(long, value_name = "FILE", default_value = "bench.json")]
     out: PathBuf,
@@ -57,6 +66,10 @@ enum Group {
     Serving,
     /// Materialization, its readers, and memory
     Materialize,
+    /// Training sets
+    Training,
+    /// How cost grows with rows, views, entities and processes
+    Growth,
 }
 
 fn main() -> Result<()> {
@@ -84,6 +97,18 @@ async fn run(cli: &Cli) -> Result<()> {
     }
     if wanted(Group::Materialize) {
         report.tables.extend(materialize::tables(&stand, cli.rounds).await?);
+    }
+    if wanted(Group::Training) {
+        report.tables.extend(training::tables(&stand, cli.rounds).await?);
+    }
+    if wanted(Group::Growth) {
+        stand.flush().await?;
+        stand.feature_server(&["materialize"])?;
+        report.tables.extend(growth::tables(&stand, rounds, cli.entities).await?);
+    }
+    if cli.peers {
+        stand.flush().await?;
+        report.tables.extend(peers::tables(&stand, rounds).await?);
     }
     stand::folder_of(&cli.out)?;
     report.write(&cli.out)?;

@@ -27,11 +27,11 @@ const IN_FLIGHT: usize = 4;
 
 /// What one way to bring all values into Redis took.
 #[derive(Debug, Clone, Copy)]
-struct Run {
-    seconds: f64,
-    cpu: Option<f64>,
-    redis_cpu: f64,
-    memory: Option<u64>,
+pub(crate) struct Run {
+    pub(crate) seconds: f64,
+    pub(crate) cpu: Option<f64>,
+    pub(crate) redis_cpu: f64,
+    pub(crate) memory: Option<u64>,
 }
 
 /// All tables about materialization.
@@ -60,10 +60,10 @@ async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
         taken[1].push(ours(stand, true).await?);
         taken[2].push(ours(stand, true).await?);
         stand.flush().await?;
-        taken[3].push(theirs(stand).await?);
-        taken[4].push(theirs(stand).await?);
+        taken[3].push(run(stand, &[VIEW]).await?);
+        taken[4].push(run(stand, &[VIEW]).await?);
         stand.move_on().await?;
-        taken[5].push(theirs(stand).await?);
+        taken[5].push(run(stand, &[VIEW]).await?);
     }
     let columns = ["rows/s", "of its yardstick", "CPU µs/row", "Redis CPU µs/row", "peak MB"];
     let mut table = Table::new(&format!("Full materialization of {} rows of {FEATURES} float32", stand.users), &columns);
@@ -155,10 +155,10 @@ async fn memory(stand: &Stand) -> Result<Table> {
 }
 
 /// A full run of the feature server's, as a process of its own.
-async fn theirs(stand: &Stand) -> Result<Run> {
+pub(crate) async fn run(stand: &Stand, views: &[&str]) -> Result<Run> {
     let redis = stand.redis.id();
     let (started, redis_before) = (Instant::now(), cpu_seconds(redis)?);
-    let mut child = stand.command("feature-server").args(["materialize", VIEW]).spawn()?;
+    let mut child = stand.command("feature-server").arg("materialize").args(views).spawn()?;
     let (cpu, memory) = watched(&mut child).await?;
     Ok(Run {
         seconds: started.elapsed().as_secs_f64(),

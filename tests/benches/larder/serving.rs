@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::arm::{Arm, Rounds, Work, measure};
 use crate::echo::Echo;
-use crate::load::{Requests, ask_once};
+use crate::load::{Requests, ask_all, ask_once};
 use crate::report::Table;
 use crate::stand::{FEATURES, Stand, address};
 
 /// Requests that clients go round in: more than any cache of a processor keeps.
-const DISTINCT: usize = 20_000;
+pub(crate) const DISTINCT: usize = 20_000;
 
 /// A predictor with its yardsticks.
 struct Bench<'a> {
@@ -44,14 +44,14 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds) -> Result<Vec<Table>> 
 
 impl Bench<'_> {
     async fn features_and_model(&mut self) -> Result<Table> {
-        let requests = self.predictions("gbdt_5", 1);
+        let requests = self.of_rows("gbdt_5", 1);
         let echo = self.echo(&requests).await?;
         let mut arms = vec![self.model_alone("gbdt")?];
         for clients in [1, 8, 16, 64] {
             let at = arms.len();
-            arms.push(http("echo of the same bodies", clients, echo, &requests, None));
+            arms.push(http("echo of the same bodies", clients, &[echo], &requests, None));
             arms.push(self.mget(5, clients).await?);
-            arms.push(http(":predict, 5 views, GBDT", clients, self.server, &requests, Some(at)));
+            arms.push(http(":predict, 5 views, GBDT", clients, &[self.server], &requests, Some(at)));
         }
         self.measure(":predict beside its parts", &mut arms).await
     }
@@ -59,12 +59,12 @@ impl Bench<'_> {
     async fn views(&mut self) -> Result<Table> {
         let mut arms = Vec::new();
         for views in [1, 5, 15] {
-            let requests = self.predictions(&format!("gbdt_{views}"), 1);
+            let requests = self.of_rows(&format!("gbdt_{views}"), 1);
             let echo = self.echo(&requests).await?;
             let at = arms.len();
-            arms.push(http(&format!("echo, {views} view(s)"), 8, echo, &requests, None));
+            arms.push(http(&format!("echo, {views} view(s)"), 8, &[echo], &requests, None));
             arms.push(self.mget(views, 8).await?);
-            arms.push(http(&format!(":predict, {views} view(s)"), 8, self.server, &requests, Some(at)));
+            arms.push(http(&format!(":predict, {views} view(s)"), 8, &[self.server], &requests, Some(at)));
         }
         self.measure(":predict by number of views", &mut arms).await
     }
@@ -74,27 +74,30 @@ impl Bench<'_> {
         for clients in [1, 8] {
             let at = arms.len();
             for rows in [1, 10, 100] {
-                let requests = self.predictions("gbdt_5", rows);
+                let requests = self.of_rows("gbdt_5", rows);
                 let beside = (rows > 1).then_some(at);
-                arms.push(http(&format!(":predict, {rows} row(s)"), clients, self.server, &requests, beside));
+                arms.push(http(&format!(":predict, {rows} row(s)"), clients, &[self.server], &requests, beside));
             }
         }
         self.measure(":predict by rows of a request (beside one row)", &mut arms).await
     }
 
     async fn cache(&mut self) -> Result<Table> {
-        // So few that they are all kept, and some requests twice.
+        // Asked once before, so that all of them are kept.
         let hits = self.of_users("gbdt_kept", (1..=500).collect());
         let slow_hits = self.of_users("slow_kept", (1..=500).collect());
-        let misses = self.predictions("gbdt_5", 1);
-        let slow = self.predictions("slow", 1);
+        let misses = self.of_rows("gbdt_5", 1);
+        let slow = self.of_rows("slow", 1);
         // Of five requests four are of 100 users, which are soon kept, and one of a user that nobody asked for.
         let mixed = |model: &str| {
             let user = |i: usize| if i % 5 == 0 { 1_000 + i } else { 1 + i % 100 };
             self.of_users(model, (0..DISTINCT.min(self.stand.users - 1_000)).map(user).collect())
         };
+        for kept in [&hits, &slow_hits] {
+            ask_all(self.server.0, kept).await?;
+        }
         let (mixed_kept, mixed_without) = (mixed("slow_kept"), mixed("slow"));
-        let to = self.server;
+        let to = &[self.server];
         let mut arms = vec![
             self.model_alone("slow")?,
             http("GBDT, no cache", 8, to, &misses, None),
@@ -110,13 +113,13 @@ impl Bench<'_> {
     async fn tensors(&mut self) -> Result<Table> {
         let mut arms = Vec::new();
         for model in ["gbdt", "mlp"] {
-            let requests = self.inferences(&format!("{model}_tensors"));
+            let requests = inferences(&format!("{model}_tensors"));
             let echo = self.echo(&requests).await?;
             arms.push(self.model_alone(model)?);
             for clients in [1, 8, 64] {
                 let at = arms.len();
-                arms.push(http("echo of the same bodies", clients, echo, &requests, None));
-                arms.push(http(&format!("/v2/…/infer, {model}"), clients, self.server, &requests, Some(at)));
+                arms.push(http("echo of the same bodies", clients, &[echo], &requests, None));
+                arms.push(http(&format!("/v2/…/infer, {model}"), clients, &[self.server], &requests, Some(at)));
             }
         }
         self.measure("The Open Inference Protocol, tensors in and out", &mut arms).await
@@ -140,27 +143,13 @@ impl Bench<'_> {
         Ok(at)
     }
 
-    /// Requests of so many rows, of one user after the other.
-    fn predictions(&self, model: &str, rows: usize) -> Arc<Requests> {
-        let users = self.stand.users;
-        let bodies = (0..DISTINCT.min(users) / rows).map(|i| {
-            let instances: Vec<Value> = (0..rows).map(|row| json!({ "user_id": (i * rows + row) % users + 1 })).collect();
-            json!({ "instances": instances }).to_string()
-        });
-        Requests::post(&format!("/v1/models/{model}:predict"), bodies)
+    fn of_rows(&self, model: &str, rows: usize) -> Arc<Requests> {
+        of_rows(model, rows, self.stand.users)
     }
 
     fn of_users(&self, model: &str, users: Vec<usize>) -> Arc<Requests> {
         let bodies = users.into_iter().map(|user| json!({ "instances": [{ "user_id": user }] }).to_string());
         Requests::post(&format!("/v1/models/{model}:predict"), bodies)
-    }
-
-    fn inferences(&self, model: &str) -> Arc<Requests> {
-        let bodies = (0..DISTINCT).map(|i| {
-            let row = &rows()[i * FEATURES..(i + 1) * FEATURES];
-            json!({ "inputs": [{ "name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": row }] }).to_string()
-        });
-        Requests::post(&format!("/v2/models/{model}/infer"), bodies)
     }
 
     async fn mget(&self, views: usize, clients: usize) -> Result<Arm> {
@@ -189,16 +178,35 @@ impl Bench<'_> {
     }
 }
 
-fn http(name: &str, clients: usize, server: (SocketAddr, u32), requests: &Arc<Requests>, beside: Option<usize>) -> Arm {
+/// Requests at these servers, in turn.
+pub(crate) fn http(name: &str, clients: usize, servers: &[(SocketAddr, u32)], requests: &Arc<Requests>, beside: Option<usize>) -> Arm {
     Arm {
         name: name.to_owned(),
         clients,
         work: Work::Http {
-            servers: vec![server],
+            servers: servers.to_vec(),
             requests: Arc::clone(requests),
         },
         beside,
     }
+}
+
+/// Requests of so many rows, of one user after the other.
+pub(crate) fn of_rows(model: &str, rows: usize, users: usize) -> Arc<Requests> {
+    let bodies = (0..(DISTINCT / rows).max(20)).map(|i| {
+        let instances: Vec<Value> = (0..rows).map(|row| json!({ "user_id": (i * rows + row) % users + 1 })).collect();
+        json!({ "instances": instances }).to_string()
+    });
+    Requests::post(&format!("/v1/models/{model}:predict"), bodies)
+}
+
+/// Requests with the tensors of one row after the other.
+pub(crate) fn inferences(model: &str) -> Arc<Requests> {
+    let bodies = (0..DISTINCT).map(|i| {
+        let row = &rows()[i * FEATURES..(i + 1) * FEATURES];
+        json!({ "inputs": [{ "name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": row }] }).to_string()
+    });
+    Requests::post(&format!("/v2/models/{model}/infer"), bodies)
 }
 
 /// Distinct rows, the same in every run: the same row again and again looks faster than it is.

@@ -24,6 +24,8 @@ use crate::views::{Known, NamedView, Views};
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How long that may take.
 const REFRESH_WITHIN: Duration = Duration::from_secs(1);
+/// Keys of one command: Redis does nothing else meanwhile.
+const KEYS_PER_MGET: usize = 200;
 /// At most one warning about what can't be read in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -178,34 +180,32 @@ impl OnlineReader {
         known.collect()
     }
 
-    /// One answer a lookup.
+    /// One answer a lookup: nothing, if its key holds something else than a string, as if it held nothing.
     async fn fetch(&self, lookups: &[Lookup<'_>], deadline: Deadline) -> Result<Vec<Value>, StoreError> {
-        let mut commands = Pipeline::with_capacity(lookups.len());
-        for lookup in lookups {
-            if let Some(entity) = lookup.key {
-                commands
-                    .cmd("GET")
-                    .arg(value_key(&self.project, &lookup.view.name, entity));
+        let asked: Vec<String> = lookups
+            .iter()
+            .filter_map(|lookup| Some(value_key(&self.project, &lookup.view.name, lookup.key?)))
+            .collect();
+        if asked.is_empty() {
+            return Ok(vec![Value::Nil; lookups.len()]);
+        }
+        let mut commands = Pipeline::with_capacity(asked.len().div_ceil(KEYS_PER_MGET));
+        for keys in asked.chunks(KEYS_PER_MGET) {
+            commands.cmd("MGET").arg(keys);
+        }
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in self.connection.send_by(&commands, deadline).await? {
+            match answer {
+                Value::Array(values) => answers.extend(values),
+                other => answers.extend(self.connection.read::<Vec<Value>>(other)?),
             }
         }
-        let mut answers = if commands.is_empty() {
-            Vec::new().into_iter()
-        } else {
-            self.connection.send_by(&commands, deadline).await?.into_iter()
-        };
-        lookups
-            .iter()
-            .map(|lookup| match lookup.key {
-                None => Ok(Value::Nil),
-                Some(_) => match answers.next() {
-                    // A key that holds something else than a string concerns this row alone.
-                    Some(Value::ServerError(error)) if error.code() != "WRONGTYPE" => {
-                        self.connection.read(Value::ServerError(error))
-                    }
-                    answer => Ok(answer.unwrap_or(Value::Nil)),
-                },
-            })
-            .collect()
+        if asked.len() == lookups.len() && answers.len() == asked.len() {
+            return Ok(answers);
+        }
+        let mut answers = answers.into_iter();
+        let mut answer = |lookup: &Lookup<'_>| lookup.key.and_then(|_| answers.next()).unwrap_or(Value::Nil);
+        Ok(lookups.iter().map(&mut answer).collect())
     }
 
     /// Looks once, in the same deadline, for the layouts of answers that are of no known one.

@@ -83,39 +83,38 @@ impl Gate {
     /// Puts the limits around `router`, as [`limited`] does. What is refused is answered in the protocol's own way.
     pub fn around(&self, router: Router, answer: fn(ApiError) -> Response) -> Router {
         let (limits, places) = (self.limits, Arc::clone(&self.places));
-        router
-            .layer(middleware::from_fn(move |request: Request, next: Next| {
-                let places = Arc::clone(&places);
-                async move {
-                    // Under load it is not worth reading what will be refused.
-                    if places.available_permits() == 0 {
-                        return answer(refused(ApiError::overloaded()));
-                    }
-                    let request = match arrived(request, limits.body_within).await {
-                        Ok(request) => request,
-                        Err(error) => return answer(refused(error)),
-                    };
-                    match places.try_acquire() {
-                        Ok(_place) => next.run(request).await,
-                        Err(_) => answer(refused(ApiError::overloaded())),
-                    }
+        let gate = middleware::from_fn(move |request: Request, next: Next| {
+            let places = Arc::clone(&places);
+            async move {
+                // Under load it is not worth reading what will be refused.
+                if places.available_permits() == 0 {
+                    return answer(refused(ApiError::overloaded()));
                 }
-            }))
-            .layer(DefaultBodyLimit::max(limits.body_bytes))
+                let request = match arrived(request, limits).await {
+                    Ok(request) => request,
+                    Err(error) => return answer(refused(error)),
+                };
+                match places.try_acquire() {
+                    Ok(_place) => next.run(request).await,
+                    Err(_) => answer(refused(ApiError::overloaded())),
+                }
+            }
+        });
+        // What a body is unpacked to has the same limit.
+        router.layer((gate, DefaultBodyLimit::max(limits.body_bytes)))
     }
 }
 
 /// The request with its body in memory.
-async fn arrived(request: Request, within: Duration) -> Result<Request, ApiError> {
+async fn arrived(request: Request, limits: Limits) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
-    // The limit of its size stands in the extensions.
     let mut reading = Request::new(body);
-    *reading.extensions_mut() = parts.extensions.clone();
+    DefaultBodyLimit::max(limits.body_bytes).apply(&mut reading);
     let late = |_| {
-        let message = format!("the request body did not arrive within {} s", within.as_secs());
+        let message = format!("the request body did not arrive within {} s", limits.body_within.as_secs());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
     };
-    let RawBody(body) = tokio::time::timeout(within, RawBody::from_request(reading, &()))
+    let RawBody(body) = tokio::time::timeout(limits.body_within, RawBody::from_request(reading, &()))
         .await
         .map_err(late)??;
     Ok(Request::from_parts(parts, Body::from(body)))
@@ -147,16 +146,15 @@ pub fn finished(router: Router) -> Router {
 /// Puts request ids around the whole `router`, and an answer in the protocol's own way instead of a dropped connection when
 /// a handler panics.
 pub fn guarded(router: Router, answer: fn(ApiError) -> Response) -> Router {
-    router
-        .layer(CatchPanicLayer::custom(move |panic: Box<dyn Any + Send>| {
-            let cause = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("a panic without a message");
-            answer(ApiError::internal(&cause))
-        }))
-        .layer(middleware::from_fn(with_request_id))
+    let panics = CatchPanicLayer::custom(move |panic: Box<dyn Any + Send>| {
+        let cause = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without a message");
+        answer(ApiError::internal(&cause))
+    });
+    router.layer((middleware::from_fn(with_request_id), panics))
 }
 
 /// Takes the caller's `x-request-id`, or makes one; every answer and log line of the request carries it.

@@ -121,7 +121,8 @@ pub(super) async fn infer(
         let output = wanted.iter().find(|output| output.name == name);
         output.and_then(|output| output.binary).unwrap_or(call.binary_output)
     };
-    let json::Encoded { body, json_length } = json::write(&answer, is_binary);
+    let json::Encoded { body, json_length } =
+        json::write(&answer, is_binary).map_err(|error| ApiError::internal(&error))?;
     let mut response = body.into_response();
     let (content_type, length) = match json_length {
         None => ("application/json", None),

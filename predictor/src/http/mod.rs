@@ -58,8 +58,7 @@ impl App {
         // Clients may pack what they send, and have large answers packed; small ones are quicker as they are.
         let packed = CompressionLayer::new().compress_when(SizeAbove::new(PACKED_ABOVE.into()));
         let work = work
-            .layer(RequestDecompressionLayer::new())
-            .layer(packed)
+            .layer((packed, RequestDecompressionLayer::new()))
             .with_state(Arc::clone(self));
         let app = Arc::clone(self);
         let ready = move || {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -67,7 +66,7 @@ pub(super) async fn call(
         explain: explain(options)?,
         freshness: freshness(&headers),
     };
-    Ok(Json(app.predict(asked).await?).into_response())
+    Ok(sent(&app.predict(asked).await?))
 }
 
 pub(super) async fn version(
@@ -76,7 +75,7 @@ pub(super) async fn version(
     options: OptionsOutcome,
     headers: HeaderMap,
     RawBody(body): RawBody,
-) -> Result<Json<Answer>, CallError> {
+) -> Result<Response, CallError> {
     let version = method(&call)?;
     let asked = Asked {
         model: &model,
@@ -85,7 +84,19 @@ pub(super) async fn version(
         explain: explain(options)?,
         freshness: freshness(&headers),
     };
-    Ok(Json(app.predict(asked).await?))
+    Ok(sent(&app.predict(asked).await?))
+}
+
+/// What a row of an answer takes, about: JSON that grows as it is written is copied each time.
+const ROW_BYTES: usize = 512;
+
+/// An answer as it is sent.
+fn sent(answer: &Answer) -> Response {
+    let mut json = Vec::with_capacity((answer.rows.len() + 1) * ROW_BYTES);
+    match serde_json::to_writer(&mut json, answer) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => ApiError::internal(&error).into_response(),
+    }
 }
 
 /// Whether the caller takes what is kept: not with `Cache-Control: no-cache`.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use half::f16;
-use serde::Deserialize;
-use serde_json::{Map, Value as Json, json};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value as Json};
 
 use crate::model::element::Element;
 use crate::model::raw;
 use crate::model::tensor::{Data, elements_of};
+use crate::predict::answer::as_map;
 use crate::predict::{Freshness, PredictError, Problem};
 
 use super::request::{InferAnswer, InferRequest, NamedTensor, RequestedOutput, all_of};
@@ -194,7 +195,7 @@ fn tensor(input: &Input, rest: &mut &[u8]) -> Result<NamedTensor, Problem> {
             (None, Some(bytes)) => raw::decode(element, bytes).map_err(|e| e.to_string()),
             (Some(data), None) => {
                 // What is said of its size is not trusted: it may be anything.
-                let mut elements = Elements::new(element, count().min(1 << 20));
+                let mut elements = Read::new(element, count().min(1 << 20));
                 elements.add(data)?;
                 Ok(elements.0)
             }
@@ -202,9 +203,9 @@ fn tensor(input: &Input, rest: &mut &[u8]) -> Result<NamedTensor, Problem> {
     })
 }
 
-struct Elements(Data);
+struct Read(Data);
 
-impl Elements {
+impl Read {
     fn new(element: Element, capacity: usize) -> Self {
         let mut data = Data::empty(element);
         if let Data::Float32(items) = &mut data {
@@ -273,63 +274,88 @@ impl Elements {
     }
 }
 
-/// An answer as a body. `is_binary` says of an output whether it is wanted as bytes.
-pub fn write(answer: &InferAnswer, is_binary: impl Fn(&str) -> bool) -> Encoded {
-    let mut bytes = Vec::new();
-    let mut outputs = Vec::with_capacity(answer.outputs.len());
-    for NamedTensor { name, tensor } in &answer.outputs {
-        let mut output = json!({
-            "name": name,
-            "datatype": tensor.element().datatype(),
-            "shape": tensor.shape(),
-        });
-        if is_binary(name) {
-            let elements = raw::encode(tensor.data());
-            output["parameters"] = json!({ "binary_data_size": elements.len() });
-            bytes.extend_from_slice(&elements);
-        } else {
-            output["data"] = data_json(tensor.data());
+#[derive(Serialize)]
+struct AnswerJson<'a> {
+    model_name: &'a str,
+    model_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(serialize_with = "as_map")]
+    parameters: &'a [(&'static str, String)],
+    outputs: Vec<OutputJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct OutputJson<'a> {
+    name: &'a str,
+    datatype: &'static str,
+    shape: &'a [usize],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Size>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Elements<'a>>,
+}
+
+#[derive(Serialize)]
+struct Size {
+    binary_data_size: usize,
+}
+
+/// Elements as JSON, in which NaN and infinity are null.
+struct Elements<'a>(&'a Data);
+
+impl Serialize for Elements<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Data::Float16(items) => serializer.collect_seq(items.iter().map(|x| x.to_f32())),
+            Data::Float32(items) => serializer.collect_seq(items),
+            Data::Float64(items) => serializer.collect_seq(items),
+            Data::Int8(items) => serializer.collect_seq(items),
+            Data::Int16(items) => serializer.collect_seq(items),
+            Data::Int32(items) => serializer.collect_seq(items),
+            Data::Int64(items) => serializer.collect_seq(items),
+            Data::Uint8(items) => serializer.collect_seq(items),
+            Data::Uint16(items) => serializer.collect_seq(items),
+            Data::Uint32(items) => serializer.collect_seq(items),
+            Data::Uint64(items) => serializer.collect_seq(items),
+            Data::Bool(items) => serializer.collect_seq(items),
+            Data::String(items) => serializer.collect_seq(items),
         }
-        outputs.push(output);
-    }
-    let is_any_binary = answer.outputs.iter().any(|output| is_binary(&output.name));
-    let mut body = Map::new();
-    body.insert("model_name".to_owned(), json!(answer.model_name));
-    body.insert("model_version".to_owned(), json!(answer.model_version));
-    if let Some(id) = &answer.id {
-        body.insert("id".to_owned(), json!(id));
-    }
-    let parameters: Map<String, Json> = answer
-        .parameters
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), json!(value)))
-        .collect();
-    body.insert("parameters".to_owned(), parameters.into());
-    body.insert("outputs".to_owned(), outputs.into());
-    let mut encoded = Json::from(body).to_string().into_bytes();
-    let json_length = is_any_binary.then_some(encoded.len());
-    encoded.extend_from_slice(&bytes);
-    Encoded {
-        body: encoded,
-        json_length,
     }
 }
 
-/// Elements as JSON; NaN and infinity are null.
-fn data_json(data: &Data) -> Json {
-    match data {
-        Data::Float16(items) => items.iter().map(|x| x.to_f32()).collect(),
-        Data::Float32(items) => items.iter().copied().collect(),
-        Data::Float64(items) => items.iter().copied().collect(),
-        Data::Int8(items) => items.iter().copied().collect(),
-        Data::Int16(items) => items.iter().copied().collect(),
-        Data::Int32(items) => items.iter().copied().collect(),
-        Data::Int64(items) => items.iter().copied().collect(),
-        Data::Uint8(items) => items.iter().copied().collect(),
-        Data::Uint16(items) => items.iter().copied().collect(),
-        Data::Uint32(items) => items.iter().copied().collect(),
-        Data::Uint64(items) => items.iter().copied().collect(),
-        Data::Bool(items) => items.iter().copied().collect(),
-        Data::String(items) => items.iter().map(String::as_str).collect(),
+/// An answer as a body. `is_binary` says of an output whether it is wanted as bytes.
+///
+/// # Errors
+/// There is no reason for any.
+pub fn write(answer: &InferAnswer, is_binary: impl Fn(&str) -> bool) -> serde_json::Result<Encoded> {
+    let mut bytes = Vec::new();
+    let mut outputs = Vec::with_capacity(answer.outputs.len());
+    for NamedTensor { name, tensor } in &answer.outputs {
+        let size = is_binary(name).then(|| {
+            let elements = raw::encode(tensor.data());
+            bytes.extend_from_slice(&elements);
+            Size {
+                binary_data_size: elements.len(),
+            }
+        });
+        outputs.push(OutputJson {
+            name,
+            datatype: tensor.element().datatype(),
+            shape: tensor.shape(),
+            data: size.is_none().then(|| Elements(tensor.data())),
+            parameters: size,
+        });
     }
+    let is_any_binary = outputs.iter().any(|output| output.parameters.is_some());
+    let mut body = serde_json::to_vec(&AnswerJson {
+        model_name: answer.model_name.as_str(),
+        model_version: answer.model_version.as_str(),
+        id: answer.id.as_deref(),
+        parameters: &answer.parameters,
+        outputs,
+    })?;
+    let json_length = is_any_binary.then_some(body.len());
+    body.extend_from_slice(&bytes);
+    Ok(Encoded { body, json_length })
 }

@@ -167,5 +167,11 @@ pub(crate) fn as_map<K: Display, V: Serialize, S: Serializer>(
     pairs: &[(K, V)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(k, v)| (k.to_string(), v)))
+    struct Shown<'a, K>(&'a K);
+    impl<K: Display> Serialize for Shown<'_, K> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self.0)
+        }
+    }
+    serializer.collect_map(pairs.iter().map(|(k, v)| (Shown(k), v)))
 }

@@ -32,22 +32,7 @@ pub(crate) async fn read<'i>(
     if wanted.is_empty() {
         return instances.map(|_| Vec::new()).collect();
     }
-    // By the view's address: one view may be there in several definitions.
-    let mut places: HashMap<(usize, Option<&EntityKey>), usize> = HashMap::with_capacity(wanted.len());
-    let mut lookups: Vec<Lookup<'_>> = Vec::with_capacity(wanted.len());
-    let mut place_of = Vec::with_capacity(wanted.len());
-    for (view, key) in &wanted {
-        let place = *places
-            .entry((std::ptr::from_ref(*view).addr(), key.as_ref()))
-            .or_insert_with(|| {
-                lookups.push(Lookup {
-                    view,
-                    key: key.as_ref(),
-                });
-                lookups.len() - 1
-            });
-        place_of.push(place);
-    }
+    let (lookups, places) = distinct(&wanted);
     let rows = match reader.read(&lookups, now, within).await {
         Ok(rows) => rows,
         Err(error) => {
@@ -61,10 +46,34 @@ pub(crate) async fn read<'i>(
             lookups.iter().map(row).collect()
         }
     };
-    let mut rows = place_of.into_iter().map(|place| rows[place].clone());
+    let mut rows: Vec<StoredRow> = match places {
+        None => rows,
+        Some(places) => places.into_iter().map(|place| rows[place].clone()).collect(),
+    };
+    let mut rows = rows.drain(..);
     instances
         .map(|(service, _)| rows.by_ref().take(service.joins.len()).collect())
         .collect()
+}
+
+/// What to look up, and for each that is wanted its place there, if any is wanted more than once.
+fn distinct<'w>(wanted: &'w [(&View, Option<EntityKey>)]) -> (Vec<Lookup<'w>>, Option<Vec<usize>>) {
+    let lookup = |(view, key): &'w (&View, Option<EntityKey>)| Lookup {
+        view,
+        key: key.as_ref(),
+    };
+    // By the view's address: one view may be there in several definitions.
+    let mut seen: HashMap<(usize, Option<&EntityKey>), usize> = HashMap::with_capacity(wanted.len());
+    let mut first: Vec<&(&View, Option<EntityKey>)> = Vec::with_capacity(wanted.len());
+    let places = wanted.iter().map(|one| {
+        *seen.entry((std::ptr::from_ref(one.0).addr(), one.1.as_ref())).or_insert_with(|| {
+            first.push(one);
+            first.len() - 1
+        })
+    });
+    let places: Vec<usize> = places.collect();
+    let places = (first.len() < wanted.len()).then_some(places);
+    (first.into_iter().map(lookup).collect(), places)
 }
 
 /// Whether any view of a row could not be read.

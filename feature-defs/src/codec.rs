@@ -15,12 +15,14 @@
 //!
 //! A tombstone ends after its header.
 
+use std::convert::Infallible;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::name::FeatureName;
 use crate::time::Timestamp;
-use crate::value::{Value, ValueType};
+use crate::value::{Value, ValueRef, ValueType};
 
 const FORMAT: u8 = 1;
 const KIND_VALUES: u8 = 0;
@@ -139,22 +141,40 @@ pub enum DecodeError {
 /// # Panics
 /// If `values` are not one per field of the schema, of the field's type: the caller's mistake, never data's.
 pub fn encode(schema: &Schema, header: Header, body: &Body, out: &mut Vec<u8>) {
-    out.push(FORMAT);
-    out.push(if matches!(body, Body::Tombstone) {
-        KIND_TOMBSTONE
-    } else {
-        KIND_VALUES
-    });
-    out.extend_from_slice(&header_time(header.event));
-    out.extend_from_slice(&header.created.map_or([0; 8], header_time));
-    out.extend_from_slice(&header_time(header.as_of));
-    out.extend_from_slice(&schema.id.to_be_bytes());
-    let Body::Values(values) = body else { return };
+    let Body::Values(values) = body else {
+        return encode_tombstone(schema, header, out);
+    };
     assert_eq!(values.len(), schema.fields.len(), "one value a feature");
+    let mut values = values.iter();
+    let encoded = encode_values(schema, header, out, |_| {
+        Ok::<_, Infallible>(values.next().and_then(Option::as_ref).map(ValueRef::from))
+    });
+    encoded.unwrap_or_else(|never| match never {});
+}
+
+/// Appends the blob of an entity without a value.
+pub fn encode_tombstone(schema: &Schema, header: Header, out: &mut Vec<u8>) {
+    put_header(schema, header, KIND_TOMBSTONE, out);
+}
+
+/// Appends the blob of a value whose features `next` gives, one a field of the schema, in its order; `None`: null.
+///
+/// # Errors
+/// What `next` fails with: then `out` ends anywhere in the blob.
+///
+/// # Panics
+/// If a value is not of the field's type: the caller's mistake, never data's.
+pub fn encode_values<'a, E>(
+    schema: &Schema,
+    header: Header,
+    out: &mut Vec<u8>,
+    mut next: impl FnMut(ValueType) -> Result<Option<ValueRef<'a>>, E>,
+) -> Result<(), E> {
+    put_header(schema, header, KIND_VALUES, out);
     let bitmap_at = out.len();
-    out.resize(bitmap_at + values.len().div_ceil(8), 0);
-    for (i, (field, value)) in schema.fields.iter().zip(values).enumerate() {
-        match value {
+    out.resize(bitmap_at + schema.fields.len().div_ceil(8), 0);
+    for (i, field) in schema.fields.iter().enumerate() {
+        match next(field.value_type)? {
             None => out[bitmap_at + i / 8] |= 1 << (i % 8),
             Some(value) => {
                 assert_eq!(value.value_type(), field.value_type, "type of `{}`", field.name);
@@ -162,6 +182,20 @@ pub fn encode(schema: &Schema, header: Header, body: &Body, out: &mut Vec<u8>) {
             }
         }
     }
+    Ok(())
+}
+
+fn put_header(schema: &Schema, header: Header, kind: u8, out: &mut Vec<u8>) {
+    let mut bytes = [0; HEADER_LEN];
+    bytes[0] = FORMAT;
+    bytes[1] = kind;
+    bytes[EVENT_OFFSET..EVENT_OFFSET + 8].copy_from_slice(&header_time(header.event));
+    if let Some(created) = header.created {
+        bytes[EVENT_OFFSET + 8..AS_OF_OFFSET].copy_from_slice(&header_time(created));
+    }
+    bytes[AS_OF_OFFSET..SCHEMA_OFFSET].copy_from_slice(&header_time(header.as_of));
+    bytes[SCHEMA_OFFSET..].copy_from_slice(&schema.id.to_be_bytes());
+    out.extend_from_slice(&bytes);
 }
 
 /// A time as a header holds it, for comparing with one where it is stored.
@@ -231,27 +265,30 @@ fn unsortable(bits: u64) -> Timestamp {
     Timestamp::from_micros((bits ^ SIGN).cast_signed())
 }
 
-fn put(value: &Value, out: &mut Vec<u8>) {
+fn put(value: ValueRef<'_>, out: &mut Vec<u8>) {
     match value {
-        Value::Bool(b) => out.push(u8::from(*b)),
-        Value::Int64(i) => out.extend_from_slice(&i.to_le_bytes()),
-        Value::Float32(x) => out.extend_from_slice(&x.to_le_bytes()),
-        Value::Float64(x) => out.extend_from_slice(&x.to_le_bytes()),
-        Value::Timestamp(t) => out.extend_from_slice(&t.as_micros().to_le_bytes()),
-        Value::String(s) => put_bytes(s.as_bytes(), out),
-        Value::Bytes(b) => put_bytes(b, out),
-        Value::Float32List(items) => {
-            put_len(items.len(), out);
-            items.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes()));
-        }
-        Value::Int64List(items) => {
-            put_len(items.len(), out);
-            items.iter().for_each(|i| out.extend_from_slice(&i.to_le_bytes()));
-        }
-        Value::StringList(items) => {
-            put_len(items.len(), out);
-            items.iter().for_each(|s| put_bytes(s.as_bytes(), out));
-        }
+        ValueRef::Bool(b) => out.push(u8::from(b)),
+        ValueRef::Int64(i) => out.extend_from_slice(&i.to_le_bytes()),
+        ValueRef::Float32(x) => out.extend_from_slice(&x.to_le_bytes()),
+        ValueRef::Float64(x) => out.extend_from_slice(&x.to_le_bytes()),
+        ValueRef::Timestamp(t) => out.extend_from_slice(&t.as_micros().to_le_bytes()),
+        ValueRef::String(s) => put_bytes(s.as_bytes(), out),
+        ValueRef::Bytes(b) => put_bytes(b, out),
+        ValueRef::List(list) => match &*list {
+            Value::Float32List(items) => {
+                put_len(items.len(), out);
+                items.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes()));
+            }
+            Value::Int64List(items) => {
+                put_len(items.len(), out);
+                items.iter().for_each(|i| out.extend_from_slice(&i.to_le_bytes()));
+            }
+            Value::StringList(items) => {
+                put_len(items.len(), out);
+                items.iter().for_each(|s| put_bytes(s.as_bytes(), out));
+            }
+            other => put(other.into(), out),
+        },
     }
 }
 

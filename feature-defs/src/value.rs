@@ -1,5 +1,6 @@
 //! Typed values, and their way in from and out to JSON and text. Null is `None` around a [`Value`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -124,6 +125,67 @@ impl PartialEq for Value {
             (Self::Int64List(a), Self::Int64List(b)) => a == b,
             (Self::StringList(a), Self::StringList(b)) => a == b,
             _ => false,
+        }
+    }
+}
+
+/// A value where it lies: in a [`Value`], or in the bytes that it came in.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each variant holds what the ValueType of its name says")]
+pub enum ValueRef<'a> {
+    Bool(bool),
+    Int64(i64),
+    Float32(f32),
+    Float64(f64),
+    String(&'a str),
+    Bytes(&'a [u8]),
+    Timestamp(Timestamp),
+    /// A list of any type.
+    List(Cow<'a, Value>),
+}
+
+impl ValueRef<'_> {
+    /// Its type.
+    pub fn value_type(&self) -> ValueType {
+        match self {
+            Self::Bool(_) => ValueType::Bool,
+            Self::Int64(_) => ValueType::Int64,
+            Self::Float32(_) => ValueType::Float32,
+            Self::Float64(_) => ValueType::Float64,
+            Self::String(_) => ValueType::String,
+            Self::Bytes(_) => ValueType::Bytes,
+            Self::Timestamp(_) => ValueType::Timestamp,
+            Self::List(list) => list.value_type(),
+        }
+    }
+}
+
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Bool(b) => Self::Bool(*b),
+            Value::Int64(i) => Self::Int64(*i),
+            Value::Float32(x) => Self::Float32(*x),
+            Value::Float64(x) => Self::Float64(*x),
+            Value::String(s) => Self::String(s),
+            Value::Bytes(b) => Self::Bytes(b),
+            Value::Timestamp(t) => Self::Timestamp(*t),
+            Value::Float32List(_) | Value::Int64List(_) | Value::StringList(_) => Self::List(Cow::Borrowed(value)),
+        }
+    }
+}
+
+impl From<ValueRef<'_>> for Value {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Bool(b) => Self::Bool(b),
+            ValueRef::Int64(i) => Self::Int64(i),
+            ValueRef::Float32(x) => Self::Float32(x),
+            ValueRef::Float64(x) => Self::Float64(x),
+            ValueRef::String(s) => Self::String(s.to_owned()),
+            ValueRef::Bytes(b) => Self::Bytes(b.to_vec()),
+            ValueRef::Timestamp(t) => Self::Timestamp(t),
+            ValueRef::List(list) => list.into_owned(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From a row of the source's answer to an entity's key and blob.
 
-use feature_defs::codec::{Body, Header, encode};
+use feature_defs::codec::{Header, encode_tombstone, encode_values};
 use feature_defs::definitions::View;
 use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::time::Timestamp;
@@ -32,17 +32,13 @@ pub(crate) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) 
     let (key, join_keys) = fields
         .entity(view)
         .map_err(|error| EncodeError { entity: None, error })?;
-    match header_and_body(view, as_of, &mut fields) {
-        Ok((header, body, event)) => {
-            let mut blob = Vec::with_capacity(64);
-            encode(&view.schema, header, &body, &mut blob);
-            Ok(Encoded {
-                key,
-                join_keys,
-                blob,
-                event,
-            })
-        }
+    match encode_value(view, as_of, &mut fields) {
+        Ok((blob, event)) => Ok(Encoded {
+            key,
+            join_keys,
+            blob,
+            event,
+        }),
         Err(error) => Err(EncodeError {
             entity: Some(key),
             error,
@@ -50,11 +46,11 @@ pub(crate) fn encode_row(view: &View, as_of: Timestamp, mut fields: Fields<'_>) 
     }
 }
 
-fn header_and_body(
+fn encode_value(
     view: &View,
     as_of: Timestamp,
     fields: &mut Fields<'_>,
-) -> Result<(Header, Body, Option<Timestamp>), DecodeError> {
+) -> Result<(Vec<u8>, Option<Timestamp>), DecodeError> {
     let present = fields.value(ValueType::Bool)? == Some(Value::Bool(true));
     let (event, created) = (fields.timestamp()?, fields.timestamp()?);
     // An aggregate is of the run's moment, whenever its newest event was. So is the absence of a value, unless a row says
@@ -68,13 +64,13 @@ fn header_and_body(
             as_of,
         },
     };
-    if !present {
-        return Ok((header, Body::Tombstone, event));
+    // Of most types a feature takes up to 8 bytes; a longer blob grows.
+    let mut blob = Vec::with_capacity(64 + 8 * view.fields().len());
+    match present {
+        true => encode_values(&view.schema, header, &mut blob, |value_type| {
+            fields.value_ref(value_type)
+        })?,
+        false => encode_tombstone(&view.schema, header, &mut blob),
     }
-    let values = view
-        .fields()
-        .iter()
-        .map(|field| fields.value(field.value_type))
-        .collect::<Result<_, _>>()?;
-    Ok((header, Body::Values(values), event))
+    Ok((blob, event))
 }

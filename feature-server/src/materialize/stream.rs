@@ -11,7 +11,7 @@ use futures_util::stream::FuturesOrdered;
 use futures_util::{StreamExt, TryStreamExt};
 use online_store::{Guard, OnlineWriter, StoreError, Written};
 use sqlx::postgres::PgConnection;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::SendError};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::RunError;
@@ -37,6 +37,8 @@ struct Batch {
     bytes: usize,
     /// The last entity's join keys.
     last: Vec<KeyValue>,
+    /// The latest event timestamp among the rows.
+    newest_row: Option<Timestamp>,
 }
 
 impl Run<'_> {
@@ -126,25 +128,20 @@ impl Run<'_> {
         let mut copy = CopyRows::default();
         let mut batch = Batch::default();
         while let Some(chunk) = rows.try_next().await.map_err(failed)? {
-            if let Some(event) = self.take(&mut batch, &mut copy, &chunk)? {
-                let mut reached = self.reached.lock();
-                reached.counts.read += 1;
-                reached.counts.newest_row = reached.counts.newest_row.max(event);
-            }
+            self.take(&mut batch, &mut copy, &chunk)?;
             if batch.values.len() >= BATCH_ROWS || batch.bytes >= BATCH_BYTES {
-                let full = std::mem::take(&mut batch);
-                progress.advance(full.values.len() as u64);
                 // The receiver is gone only if writing has failed, which the caller is about to learn.
-                if batches.send(full).await.is_err() {
+                if self
+                    .pass_on(std::mem::take(&mut batch), &batches, progress)
+                    .await
+                    .is_err()
+                {
                     return Ok(());
                 }
             }
         }
         drop(rows);
-        if !batch.values.is_empty() {
-            progress.advance(batch.values.len() as u64);
-            let _sent = batches.send(batch).await;
-        }
+        let _sent = self.pass_on(batch, &batches, progress).await;
         drop(batches);
         sqlx::raw_sql("COMMIT")
             .execute(source)
@@ -153,20 +150,32 @@ impl Run<'_> {
             .map_err(failed)
     }
 
-    /// Adds the row in this chunk to the batch and gives its event timestamp; `None` if the chunk holds no row.
-    fn take(
-        &self,
-        batch: &mut Batch,
-        copy: &mut CopyRows,
-        chunk: &[u8],
-    ) -> Result<Option<Option<Timestamp>>, RunError> {
+    /// Adds the row in this chunk, if it holds one, to the batch.
+    fn take(&self, batch: &mut Batch, copy: &mut CopyRows, chunk: &[u8]) -> Result<(), RunError> {
         let read = copy.fields(chunk).map_err(|e| self.unreadable(&e))?;
-        let Some(fields) = read else { return Ok(None) };
+        let Some(fields) = read else { return Ok(()) };
         let row = encode_row(self.view, self.as_of, fields).map_err(|e| self.unreadable(&e))?;
         batch.bytes += row.blob.len();
         batch.values.push((row.key, row.blob));
         batch.last = row.join_keys;
-        Ok(Some(row.event))
+        batch.newest_row = batch.newest_row.max(row.event);
+        Ok(())
+    }
+
+    /// Counts what was read, and gives it to be written.
+    async fn pass_on(
+        &self,
+        batch: Batch,
+        batches: &mpsc::Sender<Batch>,
+        progress: &Progress,
+    ) -> Result<(), SendError<Batch>> {
+        if batch.values.is_empty() {
+            return Ok(());
+        }
+        let read = batch.values.len() as u64;
+        progress.advance(read);
+        self.reached.lock().counts.add_read(read, batch.newest_row);
+        batches.send(batch).await
     }
 
     pub(super) fn source_error(&self, error: &sqlx::Error) -> RunError {

@@ -1,11 +1,13 @@
 //! Postgres's binary forms, of COPY and of single values, turned into ours.
 
+use std::borrow::Cow;
+
 use feature_defs::definitions::View;
 use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::time::Timestamp;
-use feature_defs::value::{Value, ValueType};
+use feature_defs::value::{Value, ValueRef, ValueType};
 use sqlx::postgres::PgRow;
-use sqlx::{Row, ValueRef};
+use sqlx::{Row, ValueRef as _};
 
 /// 2000-01-01, which Postgres counts from, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -85,17 +87,22 @@ impl<'a> Fields<'a> {
 
     /// The next field as a value of this type.
     pub(crate) fn value(&mut self, value_type: ValueType) -> Result<Option<Value>, DecodeError> {
+        Ok(self.value_ref(value_type)?.map(Value::from))
+    }
+
+    /// The next field as a value of this type, where it lies.
+    pub(crate) fn value_ref(&mut self, value_type: ValueType) -> Result<Option<ValueRef<'a>>, DecodeError> {
         self.raw()?.map(|bytes| decode_value(value_type, bytes)).transpose()
     }
 
     /// The next fields as the join keys of a view's entity: it, and what it is spelled from.
     pub(crate) fn entity(&mut self, view: &View) -> Result<(EntityKey, Vec<KeyValue>), DecodeError> {
         let join_keys = &view.entity.join_keys;
-        let values = join_keys.iter().map(|key| {
+        let mut values = Vec::with_capacity(join_keys.len());
+        for key in join_keys {
             let value = self.value(key.key_type.value_type())?.ok_or(DecodeError::Form)?;
-            KeyValue::try_from(value).map_err(|_| DecodeError::Form)
-        });
-        let values: Vec<KeyValue> = values.collect::<Result<_, _>>()?;
+            values.push(KeyValue::try_from(value).map_err(|_| DecodeError::Form)?);
+        }
         let entity = EntityKey::new(join_keys.iter().map(|key| &key.name).zip(&values));
         Ok((entity, values))
     }
@@ -114,27 +121,28 @@ pub(crate) fn timestamp(bytes: &[u8]) -> Result<Timestamp, DecodeError> {
 }
 
 /// A value in Postgres's binary form of the type that SQL casts features of this type to.
-pub(crate) fn decode_value(value_type: ValueType, bytes: &[u8]) -> Result<Value, DecodeError> {
+pub(crate) fn decode_value(value_type: ValueType, bytes: &[u8]) -> Result<ValueRef<'_>, DecodeError> {
+    let list = |list| ValueRef::List(Cow::Owned(list));
     Ok(match value_type {
-        ValueType::Bool => Value::Bool(exact::<1>(bytes, value_type)? != [0]),
-        ValueType::Int64 => Value::Int64(i64::from_be_bytes(exact(bytes, value_type)?)),
-        ValueType::Float32 => Value::Float32(f32::from_be_bytes(exact(bytes, value_type)?)),
-        ValueType::Float64 => Value::Float64(f64::from_be_bytes(exact(bytes, value_type)?)),
-        ValueType::Timestamp => Value::Timestamp(timestamp(bytes)?),
-        ValueType::String => Value::String(text(bytes)?),
-        ValueType::Bytes => Value::Bytes(bytes.to_vec()),
-        ValueType::Float32List => Value::Float32List(items(bytes, |item| {
+        ValueType::Bool => ValueRef::Bool(exact::<1>(bytes, value_type)? != [0]),
+        ValueType::Int64 => ValueRef::Int64(i64::from_be_bytes(exact(bytes, value_type)?)),
+        ValueType::Float32 => ValueRef::Float32(f32::from_be_bytes(exact(bytes, value_type)?)),
+        ValueType::Float64 => ValueRef::Float64(f64::from_be_bytes(exact(bytes, value_type)?)),
+        ValueType::Timestamp => ValueRef::Timestamp(timestamp(bytes)?),
+        ValueType::String => ValueRef::String(text(bytes)?),
+        ValueType::Bytes => ValueRef::Bytes(bytes),
+        ValueType::Float32List => list(Value::Float32List(items(bytes, |item| {
             Ok(f32::from_be_bytes(exact(item, ValueType::Float32)?))
-        })?),
-        ValueType::Int64List => Value::Int64List(items(bytes, |item| {
+        })?)),
+        ValueType::Int64List => list(Value::Int64List(items(bytes, |item| {
             Ok(i64::from_be_bytes(exact(item, ValueType::Int64)?))
-        })?),
-        ValueType::StringList => Value::StringList(items(bytes, text)?),
+        })?)),
+        ValueType::StringList => list(Value::StringList(items(bytes, |item| Ok(text(item)?.to_owned()))?)),
     })
 }
 
-fn text(bytes: &[u8]) -> Result<String, DecodeError> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::NotUtf8)
+fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)
 }
 
 /// The items of an array: its number of dimensions, a null flag, its item type, then length and lower bound of the one
@@ -198,7 +206,7 @@ mod tests {
             assert!(read(&chunk[..len]).is_err(), "{len}");
         }
         assert_eq!(
-            decode_value(ValueType::Int64, &[1, 2]),
+            decode_value(ValueType::Int64, &[1, 2]).map(Value::from),
             Err(DecodeError::Width(2, ValueType::Int64))
         );
     }

@@ -191,6 +191,14 @@ pub struct Counts {
     pub newest_row: Option<Timestamp>,
 }
 
+impl Counts {
+    /// So many more rows came from the source, the latest with this event timestamp.
+    pub(crate) fn add_read(&mut self, rows: u64, newest_row: Option<Timestamp>) {
+        self.read += rows;
+        self.newest_row = self.newest_row.max(newest_row);
+    }
+}
+
 /// What a view's row says after a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Finished<'a> {

@@ -3,7 +3,7 @@
 //! `larder:flights:carrier_ops:{carrier=UA}`: readable, prefixed by view, hash-tagged by entity so that all views of one
 //! entity share a cluster slot. `@` cannot occur in a name, so a view's own records never meet an entity's.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use crate::name::{FeatureName, ProjectName, ViewName};
 use crate::value::{Value, ValueType, WrongType};
@@ -75,7 +75,8 @@ impl EntityKey {
             text.push('=');
             match value {
                 KeyValue::String(s) => percent_encode(s, &mut text),
-                KeyValue::Int64(i) => text.push_str(&i.to_string()),
+                // Writing to a string cannot fail.
+                KeyValue::Int64(i) => write!(text, "{i}").unwrap_or_default(),
             }
         }
         Self(text)
@@ -125,7 +126,7 @@ pub fn value_key(project: &ProjectName, view: &ViewName, entity: &EntityKey) -> 
     ["larder:", project.as_str(), ":", view.as_str(), ":{", entity.as_str(), "}"].concat()
 }
 
-/// The Redis keys of a view's values, for finding those that are there.
+/// The Redis keys of a view's values, for spelling many and for finding those that are there.
 #[derive(Debug, Clone)]
 pub struct ValueKeys {
     prefix: String,
@@ -137,6 +138,13 @@ impl ValueKeys {
         Self {
             prefix: format!("larder:{project}:{view}:{{"),
         }
+    }
+
+    /// Appends an entity's key to `out`.
+    pub fn push(&self, entity: &EntityKey, out: &mut String) {
+        out.push_str(&self.prefix);
+        out.push_str(&entity.0);
+        out.push('}');
     }
 
     /// A glob-style pattern that matches them all. Neither names nor braces mean anything in a pattern.
@@ -281,6 +289,9 @@ mod tests {
         assert_eq!(keys.pattern(), "larder:p:ops:{*}");
         let entity = EntityKey::new([(&"a".parse().unwrap(), &KeyValue::String("{é}".into()))]);
         let key = value_key(&project, &view, &entity);
+        let mut pushed = String::new();
+        keys.push(&entity, &mut pushed);
+        assert_eq!(pushed, key);
         assert_eq!(keys.entity(key.as_bytes()), Some(entity.as_str()));
         assert_eq!(keys.entity(b"larder:p:ops:{}"), Some(""));
         for other in [

@@ -71,9 +71,9 @@ pub(crate) async fn run(
     Ok(answers)
 }
 
-/// Splits keys, each with what is sent along for it, into the script calls that name them. The one place that decides
-/// which keys share a call: on a standalone server any may; on a cluster only those of one slot could.
-pub(crate) fn groups<'a, 'b>(entries: &'b [(String, &'a [u8])]) -> Vec<&'b [(String, &'a [u8])]> {
+/// Splits keys, each with what is sent along for it, into the commands that name them. The one place that decides which
+/// keys share a command: on a standalone server any may; on a cluster only those of one slot could.
+pub(crate) fn groups<'b, K>(entries: &'b [(K, &[u8])]) -> Vec<&'b [(K, &'b [u8])]> {
     let mut groups = Vec::with_capacity(entries.len() / KEYS_PER_CALL + 1);
     let (mut start, mut bytes) = (0, 0);
     for (i, (_, blob)) in entries.iter().enumerate() {
@@ -89,7 +89,7 @@ pub(crate) fn groups<'a, 'b>(entries: &'b [(String, &'a [u8])]) -> Vec<&'b [(Str
     groups
 }
 
-fn pipeline(commands: impl ExactSizeIterator<Item = Cmd>) -> Pipeline {
+pub(crate) fn pipeline(commands: impl ExactSizeIterator<Item = Cmd>) -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(commands.len());
     commands.for_each(|command| {
         pipeline.add_command(command);

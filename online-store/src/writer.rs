@@ -1,29 +1,36 @@
 //! Writing values and schemas, so that nothing older ever replaces anything newer.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use feature_defs::codec::{Header, decode_header, header_time};
 use feature_defs::definitions::View;
-use feature_defs::key::{EntityKey, schemas_key, value_key};
+use feature_defs::key::{EntityKey, ValueKeys, schemas_key, value_key};
 use feature_defs::name::{ProjectName, ViewName};
 use feature_defs::time::Timestamp;
+use redis::Cmd;
 
 use crate::connection::SharedConnection;
 use crate::error::StoreError;
-use crate::script::{Call, Script, groups, run};
+use crate::script::{Call, Script, groups, pipeline, run};
 
 /// How long one batch, or one command, may take. A writer has time, but not forever.
 pub(crate) const WITHIN: Duration = Duration::from_secs(10);
 
 static WRITE_IF_NEWER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("write_if_newer.lua")));
 
+/// Keys, each with its blob, that one command names.
+type Group<'a> = &'a [(&'a str, &'a [u8])];
+
 /// Writes one project's values. Cheap to clone; clones share a connection.
 #[derive(Debug, Clone)]
 pub struct OnlineWriter {
     pub(crate) connection: SharedConnection,
     pub(crate) project: ProjectName,
+    /// What the last batch met: the next one may meet the same, and that can be known for less than a script costs.
+    met: Arc<Mutex<Met>>,
 }
 
 /// What of a value must not be older than what is stored.
@@ -56,6 +63,14 @@ impl Guard {
         }
     }
 
+    /// Whether these stored bytes are a value that counts and is newer than this one.
+    fn keeps(self, stored: &[u8], blob: &[u8]) -> bool {
+        let (Ok((stored, _)), Ok((new, _))) = (decode_header(stored), decode_header(blob)) else {
+            return false;
+        };
+        header_time(stored.as_of) >= self.floor() && self.is_older(&new, &stored)
+    }
+
     /// Whether `a` is older than `b`: the order that the script has, too.
     fn is_older(self, a: &Header, b: &Header) -> bool {
         match self {
@@ -63,6 +78,17 @@ impl Guard {
             Self::AsOf => a.as_of < b.as_of,
         }
     }
+}
+
+/// What stood where a batch went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Met {
+    #[default]
+    Anything,
+    /// No key held anything.
+    Nothing,
+    /// Every value stood already, or a newer one.
+    AllOfIt,
 }
 
 /// What became of a batch.
@@ -76,9 +102,20 @@ pub struct Written {
     pub bytes: u64,
 }
 
+impl Written {
+    const fn add_written(&mut self, blob: &[u8]) {
+        self.written += 1;
+        self.bytes += blob.len() as u64;
+    }
+}
+
 impl OnlineWriter {
-    pub(crate) const fn new(connection: SharedConnection, project: ProjectName) -> Self {
-        Self { connection, project }
+    pub(crate) fn new(connection: SharedConnection, project: ProjectName) -> Self {
+        Self {
+            connection,
+            project,
+            met: Arc::default(),
+        }
     }
 
     /// Stores the layout of a view's values. Before the first value of that layout, or readers can't read it.
@@ -108,13 +145,97 @@ impl OnlineWriter {
         guard: Guard,
         batch: &[(EntityKey, Vec<u8>)],
     ) -> Result<Written, StoreError> {
+        if batch.is_empty() {
+            return Ok(Written::default());
+        }
         let newest = self.newest(view, guard, batch)?;
-        let superseded = batch.len() - newest.len();
-        let entries: Vec<(String, &[u8])> = newest
-            .into_iter()
-            .map(|(entity, blob)| (value_key(&self.project, view, entity), blob))
+        let mut total = Written {
+            older: (batch.len() - newest.len()) as u64,
+            ..Written::default()
+        };
+        let (keys, mut text, mut ends) = (ValueKeys::new(&self.project, view), String::new(), vec![0]);
+        for (entity, _) in &newest {
+            keys.push(entity, &mut text);
+            ends.push(text.len());
+        }
+        let entries: Vec<(&str, &[u8])> = ends
+            .windows(2)
+            .zip(newest)
+            .map(|(ends, (_, blob))| (&text[ends[0]..ends[1]], blob))
             .collect();
-        let groups = groups(&entries);
+        let mut groups = groups(&entries);
+        let met = *self.met();
+        match met {
+            Met::Anything => {}
+            Met::Nothing => self.write_new(&mut groups, &mut total).await?,
+            Met::AllOfIt => self.find_standing(guard, &mut groups, &mut total).await?,
+        }
+        self.write_if_newer(guard, &groups, &mut total).await?;
+        Ok(total)
+    }
+
+    /// Writes the groups of which no key holds anything, and leaves the others.
+    async fn write_new(&self, groups: &mut Vec<Group<'_>>, total: &mut Written) -> Result<(), StoreError> {
+        let commands = groups.iter().map(|group| {
+            let bytes = group.iter().map(|(key, blob)| key.len() + blob.len()).sum();
+            let mut command = Cmd::with_capacity(1 + 2 * group.len(), bytes);
+            command.arg("MSETNX");
+            for (key, blob) in *group {
+                command.arg(*key).arg(*blob);
+            }
+            command
+        });
+        let answers = self.connection.send(&pipeline(commands), WITHIN).await?;
+        let mut left = Vec::new();
+        for (group, answer) in groups.drain(..).zip(answers) {
+            match self.connection.read(answer)? {
+                true => group.iter().for_each(|(_, blob)| total.add_written(blob)),
+                false => left.push(group),
+            }
+        }
+        *groups = left;
+        Ok(())
+    }
+
+    /// Counts the groups of which every value stands already, or a newer one, and leaves the others.
+    async fn find_standing(
+        &self,
+        guard: Guard,
+        groups: &mut Vec<Group<'_>>,
+        total: &mut Written,
+    ) -> Result<(), StoreError> {
+        let commands = groups.iter().map(|group| {
+            let mut command = redis::cmd("MGET");
+            group.iter().for_each(|(key, _)| {
+                command.arg(*key);
+            });
+            command
+        });
+        let answers = self.connection.send(&pipeline(commands), WITHIN).await?;
+        let mut left = Vec::new();
+        for (group, answer) in groups.drain(..).zip(answers) {
+            let stored: Vec<Option<Vec<u8>>> = self.connection.read(answer)?;
+            let stands = |((_, blob), stored): (&(&str, &[u8]), &Option<Vec<u8>>)| {
+                stored
+                    .as_ref()
+                    .is_some_and(|stored| stored == blob || guard.keeps(stored, blob))
+            };
+            if !group.iter().zip(&stored).all(stands) {
+                left.push(group);
+                continue;
+            }
+            for ((_, blob), stored) in group.iter().zip(&stored) {
+                match stored.as_deref() == Some(*blob) {
+                    true => total.add_written(blob),
+                    false => total.older += 1,
+                }
+            }
+        }
+        *groups = left;
+        Ok(())
+    }
+
+    async fn write_if_newer(&self, guard: Guard, groups: &[Group<'_>], total: &mut Written) -> Result<(), StoreError> {
         let floor = guard.floor();
         let calls = groups.iter().map(|group| Call {
             script: &WRITE_IF_NEWER,
@@ -125,26 +246,33 @@ impl OnlineWriter {
                 .collect(),
         });
         let answers = run(&self.connection, &calls.collect::<Vec<_>>(), WITHIN).await?;
-
-        let mut total = Written {
-            older: superseded as u64,
-            ..Written::default()
-        };
-        let mut unknown = None;
+        let (mut found, mut set, mut unknown) = (0, 0, None);
         for (group, answer) in groups.iter().zip(answers) {
-            let (written, older, bytes, left_alone): (u64, u64, u64, usize) = self.connection.read(answer)?;
+            let answer: (u64, u64, u64, u64, u64, usize) = self.connection.read(answer)?;
+            let (written, older, bytes, found_of_it, set_of_it, left_alone) = answer;
             total.written += written;
             total.older += older;
             total.bytes += bytes;
-            unknown = left_alone
-                .checked_sub(1)
-                .map(|index| group[index].0.clone())
-                .or(unknown);
+            found += found_of_it;
+            set += set_of_it;
+            unknown = left_alone.checked_sub(1).map(|index| group[index].0).or(unknown);
+        }
+        if !groups.is_empty() {
+            *self.met() = match (found, set) {
+                (0, _) => Met::Nothing,
+                (_, 0) => Met::AllOfIt,
+                _ => Met::Anything,
+            };
         }
         match unknown {
-            None => Ok(total),
-            Some(key) => Err(self.unknown_format(key).await),
+            None => Ok(()),
+            Some(key) => Err(self.unknown_format(key.to_owned()).await),
         }
+    }
+
+    fn met(&self) -> MutexGuard<'_, Met> {
+        // One word: a panic elsewhere leaves it right.
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The batch without what another value of the same key in it supersedes: one script call must not name a key twice.
@@ -154,22 +282,27 @@ impl OnlineWriter {
         guard: Guard,
         batch: &'a [(EntityKey, Vec<u8>)],
     ) -> Result<Vec<(&'a EntityKey, &'a [u8])>, StoreError> {
-        let mut newest: Vec<(&EntityKey, &[u8])> = Vec::with_capacity(batch.len());
-        let mut seen: HashMap<&EntityKey, (usize, Header)> = HashMap::with_capacity(batch.len());
-        for (entity, blob) in batch {
-            let (header, _) = decode_header(blob).map_err(|cause| StoreError::NotAValue {
+        let header_of = |(entity, blob): (&EntityKey, &[u8])| match decode_header(blob) {
+            Ok((header, _)) => Ok(header),
+            Err(cause) => Err(StoreError::NotAValue {
                 key: value_key(&self.project, view, entity),
                 cause,
-            })?;
-            match seen.get_mut(entity) {
-                None => {
-                    seen.insert(entity, (newest.len(), header));
+            }),
+        };
+        let mut newest: Vec<(&EntityKey, &[u8])> = Vec::with_capacity(batch.len());
+        let mut places: HashMap<&EntityKey, usize> = HashMap::with_capacity(batch.len());
+        for (entity, blob) in batch {
+            let header = header_of((entity, blob))?;
+            match places.entry(entity) {
+                Entry::Vacant(place) => {
+                    place.insert(newest.len());
                     newest.push((entity, blob));
                 }
-                Some((_, other)) if guard.is_older(&header, other) => {}
-                Some((index, other)) => {
-                    newest[*index].1 = blob;
-                    *other = header;
+                Entry::Occupied(place) => {
+                    let other = &mut newest[*place.get()];
+                    if !guard.is_older(&header, &header_of(*other)?) {
+                        other.1 = blob;
+                    }
                 }
             }
         }

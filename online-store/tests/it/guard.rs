@@ -6,7 +6,7 @@ use feature_defs::value::{Value, ValueType};
 use online_store::{Guard, StoreError, Written};
 
 use crate::support::{
-    Times, aggregate_view, blob, carrier, counter, counter_view, create, marker, number, read_one, row_view,
+    Server, Times, aggregate_view, blob, carrier, counter, counter_view, create, marker, number, read_one, row_view,
     shared_url, store, store_at,
 };
 
@@ -272,6 +272,44 @@ async fn large_batches_of_wide_values_land_whole() {
     }
     let none = writer.write(&view.name, BY_EVENT, &[]).await.unwrap();
     assert_eq!(none, Written::default());
+}
+
+#[tokio::test]
+async fn what_stands_already_is_counted_and_not_written_again() {
+    let server = Server::start();
+    let (store, raw) = store_at(&server.url());
+    let (view, writer) = (counter_view(), store.writer());
+    let batch = |time| -> Vec<_> {
+        (0..250)
+            .map(|i| (carrier(&i.to_string()), counter(&view, Times::all(time), i)))
+            .collect()
+    };
+    let changes = async || -> u64 {
+        let info: String = raw.run(&[b"INFO", b"persistence"]).await;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
+        line.unwrap().parse().unwrap()
+    };
+    let mut newest = batch(2);
+    let all = writer.write(&view.name, BY_EVENT, &newest).await.unwrap();
+    assert_eq!(all.written, 250);
+    let before = changes().await;
+
+    // The first of these cannot know yet that all of it stands, the others can.
+    for _ in 0..3 {
+        assert_eq!(writer.write(&view.name, BY_EVENT, &newest).await.unwrap(), all);
+    }
+    let older = Written {
+        older: 250,
+        ..Written::default()
+    };
+    assert_eq!(writer.write(&view.name, BY_EVENT, &batch(1)).await.unwrap(), older);
+    assert_eq!(changes().await, before);
+
+    newest[7].1 = counter(&view, Times::all(3), 7);
+    assert_eq!(writer.write(&view.name, BY_EVENT, &newest).await.unwrap(), all);
+    assert_eq!(changes().await, before + 1);
 }
 
 #[tokio::test]

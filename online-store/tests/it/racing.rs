@@ -57,6 +57,44 @@ async fn racing_writers_never_leave_or_show_an_older_value() {
     assert!(looks > 20, "the monitor looked only {looks} times");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_racing_writers_of_new_keys_the_newest_wins() {
+    const BATCHES: usize = 40;
+    let server = Server::start();
+    let (store, _raw) = store_at(&server.url());
+    let view = counter_view();
+    store.writer().put_schema(&view).await.unwrap();
+    let key = |batch: usize, i: usize| carrier(&format!("{batch}.{i}"));
+    let guard = Guard::EventThenCreated { complete_as_of: None };
+    let writers = (0..WRITERS.cast_signed()).map(|version| {
+        let (writer, view) = (store.writer(), view.clone());
+        tokio::spawn(async move {
+            for batch in 0..BATCHES {
+                let blob = counter(&view, Times::all(version), version);
+                let batch: Vec<_> = (0..KEYS).map(|i| (key(batch, i), blob.clone())).collect();
+                writer.write(&view.name, guard, &batch).await.unwrap();
+            }
+        })
+    });
+    for writer in futures_util::future::join_all(writers).await {
+        writer.unwrap();
+    }
+    let reader = store.reader(vec![view.clone()]);
+    for batch in 0..BATCHES {
+        let keys: Vec<_> = (0..KEYS).map(|i| key(batch, i)).collect();
+        let lookups: Vec<_> = keys
+            .iter()
+            .map(|key| Lookup {
+                view: &view,
+                key: Some(key),
+            })
+            .collect();
+        let rows = reader.read(&lookups, at(0), 10 * SECOND).await.unwrap();
+        let newest = Some(WRITERS.cast_signed() - 1);
+        assert!(rows.iter().all(|row| number(row) == newest), "batch {batch}");
+    }
+}
+
 /// Later versions are later, by event or, for two of the same event, by created; around 1970, over many bit patterns.
 fn times(version: i64) -> Times {
     let step = 0x0123_4567_89ab;

@@ -123,7 +123,16 @@ impl fmt::Debug for EntityKey {
 /// The Redis key of an entity's value in a view.
 pub fn value_key(project: &ProjectName, view: &ViewName, entity: &EntityKey) -> String {
     // Spelled some hundred thousand times a second: without the machinery of formatting.
-    ["larder:", project.as_str(), ":", view.as_str(), ":{", entity.as_str(), "}"].concat()
+    [
+        "larder:",
+        project.as_str(),
+        ":",
+        view.as_str(),
+        ":{",
+        entity.as_str(),
+        "}",
+    ]
+    .concat()
 }
 
 /// The Redis keys of a view's values, for spelling many and for finding those that are there.

@@ -1,5 +1,6 @@
 //! Logs and metrics: set up once per process, the same way in both servers.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,7 +10,14 @@ use axum::http::header;
 use axum::routing::get;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::http::current_request;
 
 /// Bounds of duration histograms (names end in `_seconds`): 50 µs to 10 s, so that a Redis round trip and a stuck
 /// request both show, and replicas can be added up.
@@ -69,16 +77,68 @@ pub enum LogFormat {
 pub fn init_logs(args: &LogArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .map_err(|error| anyhow::anyhow!("LARDER_LOG / --log `{}` is not a filter: {error}", args.log))?;
+    let ansi = std::io::stderr().is_terminal();
+    // A subscriber that is there already (another server in the same process, in tests) stays.
+    let _already = subscriber(filter, args.log_format, ansi, std::io::stderr).try_init();
+    Ok(())
+}
+
+fn subscriber<W>(filter: EnvFilter, format: LogFormat, ansi: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // A subscriber that is there already (another server in the same process, in tests) stays.
-    let _already = match args.log_format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-    Ok(())
+        .with_writer(writer)
+        .with_ansi(ansi);
+    match format {
+        LogFormat::Text => Box::new(
+            builder
+                .map_event_format(|lines| OfRequest(lines.with_ansi(ansi), format))
+                .finish(),
+        ),
+        LogFormat::Json => Box::new(
+            builder
+                .json()
+                .map_event_format(|lines| OfRequest(lines, format))
+                .finish(),
+        ),
+    }
+}
+
+/// Log lines that end with the request they belong to. Not by a span, which would cost every request some microseconds,
+/// whether or not it has anything to log.
+struct OfRequest<F>(F, LogFormat);
+
+impl<S, N, F> FormatEvent<S, N> for OfRequest<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let Some(request) = current_request() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        match self.1 {
+            LogFormat::Text => {
+                writer.write_str(line.trim_end())?;
+                for (name, value) in request {
+                    write!(writer, " {name}={value:?}")?;
+                }
+                writeln!(writer)
+            }
+            LogFormat::Json => {
+                writer.write_str(line.trim_end().strip_suffix('}').unwrap_or(&line))?;
+                for (name, value) in request {
+                    write!(writer, ",\"{name}\":{}", serde_json::Value::from(value))?;
+                }
+                writeln!(writer, "}}")
+            }
+        }
+    }
 }
 
 /// Installs the process's metrics recorder at the first call; the same handle after that.
@@ -131,4 +191,60 @@ pub fn metrics_route() -> Router {
             )
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_say_which_request_they_belong_to() {
+        let router = Router::new().route("/log", get(|| async { tracing::warn!(rows = 2, "it happened") }));
+        for (format, ending) in [
+            (
+                LogFormat::Text,
+                " it happened rows=2 request_id=\"r\\\"1\" method=\"GET\" path=\"/log\"\n",
+            ),
+            (
+                LogFormat::Json,
+                ",\"request_id\":\"r\\\"1\",\"method\":\"GET\",\"path\":\"/log\"}\n",
+            ),
+        ] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let logging = subscriber(EnvFilter::new("info"), format, false, move || writer.clone());
+            let _until_then = tracing::subscriber::set_default(logging);
+            let request = Request::get("/log?secret=1").header("x-request-id", "r\"1");
+            let request = request.body(Body::empty()).unwrap();
+            crate::http::finished(router.clone()).oneshot(request).await.unwrap();
+            tracing::warn!("outside");
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let said: Vec<&str> = text.split_inclusive('\n').collect();
+            assert!(said[0].ends_with(ending), "{text}");
+            assert!(!said[1].contains("request_id"), "{text}");
+            if format == LogFormat::Json {
+                let json: serde_json::Value = serde_json::from_str(said[0]).unwrap();
+                assert_eq!(json["fields"]["rows"], 2);
+            }
+        }
+    }
 }

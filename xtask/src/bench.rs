@@ -47,7 +47,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .current_dir(folder::workspace())
         .args(&args.args)
         .env("LARDER_TEST_DATABASE_URL", postgres.url("postgres"))
-        .env("LARDER_TEST_REDIS_SERVER", machine::redis_server()?.context("Redis was just found")?)
+        .env(
+            "LARDER_TEST_REDIS_SERVER",
+            machine::redis_server()?.context("Redis was just found")?,
+        )
         .env("LARDER_TEST_PYTHONPATH", &packages)
         .env("LARDER_ONNXRUNTIME", &onnxruntime);
     if args.peers {

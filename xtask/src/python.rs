@@ -156,7 +156,8 @@ pub(crate) fn environment(instance: &mut Instance, package: Package) -> Result<P
         .run(&format!("venv-{name}"), venv, Output::Log)?
         .success("making a virtual environment")?;
     let mut pip = pip_of(Some(&part.join(PYTHON)), "install");
-    pip.args(["--only-binary=:all:", "--no-deps", "-r"]).arg(package.requirements());
+    pip.args(["--only-binary=:all:", "--no-deps", "-r"])
+        .arg(package.requirements());
     instance
         .run(&format!("pip-{name}"), pip, Output::Log)?
         .success(&format!("getting {name}.txt's packages with pip"))?;

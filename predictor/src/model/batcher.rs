@@ -153,7 +153,7 @@ impl Batcher {
     /// A sentence if the model fails, or gives something else than is wanted.
     pub fn warm_up(&self, program: &Program, row: &Inputs) -> Result<(), String> {
         let mut state = self.lock();
-        let control = Control::new(None)?;
+        let control = Control::here(None)?;
         let time = |session: &mut Session, rows: usize| {
             let batch = row.select(std::iter::repeat_n(0, rows));
             let started = Instant::now();
@@ -186,7 +186,7 @@ impl Batcher {
     /// # Errors
     /// A sentence if the model fails, or gives something else than is wanted.
     pub fn try_out(&self, program: &Program, inputs: &Inputs) -> Result<Duration, String> {
-        let control = Control::new(None)?;
+        let control = Control::here(None)?;
         let mut state = self.lock();
         let mut took = Duration::ZERO;
         for session in &mut state.idle {
@@ -271,7 +271,7 @@ impl Batcher {
             };
             if let Some(session) = free {
                 let mut lease = Lease::begun(self, session);
-                let control = Control::new(Some(until)).map_err(RunError::Failed)?;
+                let control = Control::here(Some(until)).map_err(RunError::Failed)?;
                 let rows = self.run_here(lease.session(), program, &inputs, &control)?;
                 return Ok(Ran {
                     rows,

@@ -1,14 +1,23 @@
 //! How a request leaves a batch, queued or running: a run that nobody waits for any more is ended.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ort::session::{NoSelectedOutputs, RunOptions};
 
+type Options = Arc<RunOptions<NoSelectedOutputs>>;
+
+/// Of all runs that nobody can end, so that they don't each make their own.
+static UNENDED: LazyLock<Result<Options, String>> = LazyLock::new(new_options);
+
+fn new_options() -> Result<Options, String> {
+    RunOptions::new().map(Arc::new).map_err(|e| e.to_string())
+}
+
 /// The handle by which one run is ended early. Never used for another run.
 pub(super) struct Control {
-    options: RunOptions<NoSelectedOutputs>,
+    options: Options,
     ended: AtomicBool,
     until: Option<Instant>,
     /// How many requests wait for it, and one more for whoever begins it.
@@ -18,13 +27,21 @@ pub(super) struct Control {
 impl Control {
     /// Of a run that nobody waits for longer than this.
     pub(super) fn new(until: Option<Instant>) -> Result<Arc<Self>, String> {
-        let options = RunOptions::new().map_err(|e| e.to_string())?;
-        Ok(Arc::new(Self {
+        Ok(Arc::new(Self::with(new_options()?, until)))
+    }
+
+    /// Of a run on the thread of the only one who waits for it, until then.
+    pub(super) fn here(until: Option<Instant>) -> Result<Self, String> {
+        Ok(Self::with(UNENDED.clone()?, until))
+    }
+
+    fn with(options: Options, until: Option<Instant>) -> Self {
+        Self {
             options,
             ended: AtomicBool::new(false),
             until,
             waiting: AtomicUsize::new(1),
-        }))
+        }
     }
 
     pub(super) fn options(&self) -> &RunOptions<NoSelectedOutputs> {

@@ -66,10 +66,12 @@ fn distinct<'w>(wanted: &'w [(&View, Option<EntityKey>)]) -> (Vec<Lookup<'w>>, O
     let mut seen: HashMap<(usize, Option<&EntityKey>), usize> = HashMap::with_capacity(wanted.len());
     let mut first: Vec<&(&View, Option<EntityKey>)> = Vec::with_capacity(wanted.len());
     let places = wanted.iter().map(|one| {
-        *seen.entry((std::ptr::from_ref(one.0).addr(), one.1.as_ref())).or_insert_with(|| {
-            first.push(one);
-            first.len() - 1
-        })
+        *seen
+            .entry((std::ptr::from_ref(one.0).addr(), one.1.as_ref()))
+            .or_insert_with(|| {
+                first.push(one);
+                first.len() - 1
+            })
     });
     let places: Vec<usize> = places.collect();
     let places = (first.len() < wanted.len()).then_some(places);

@@ -35,7 +35,11 @@ pub(crate) enum Work {
         keys: Arc<Vec<Vec<String>>>,
     },
     /// A model, on this thread, on one row after the other.
-    Model { session: Box<Session>, rows: Arc<Vec<f32>>, width: usize },
+    Model {
+        session: Box<Session>,
+        rows: Arc<Vec<f32>>,
+        width: usize,
+    },
 }
 
 /// How long, and how often.

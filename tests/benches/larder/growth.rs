@@ -24,21 +24,51 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds, most_entities: usize) 
     let mut arms: Vec<Arm> = Vec::new();
     for rows in [1, 10, 100, 1_000] {
         let requests = of_rows("gbdt_5", rows, stand.users);
-        arms.push(http(&format!("{rows} row(s)"), 1, &one, &requests, (rows > 1).then_some(0)));
+        arms.push(http(
+            &format!("{rows} row(s)"),
+            1,
+            &one,
+            &requests,
+            (rows > 1).then_some(0),
+        ));
     }
-    let by_rows = measure("Growth: rows of a request, 5 views (beside one row)", &mut arms, redis, rounds).await?;
+    let by_rows = measure(
+        "Growth: rows of a request, 5 views (beside one row)",
+        &mut arms,
+        redis,
+        rounds,
+    )
+    .await?;
     let mut arms: Vec<Arm> = Vec::new();
     for views in crate::stand::VIEWS {
         let requests = of_rows(&format!("gbdt_{views}"), 1, stand.users);
-        arms.push(http(&format!("{views} view(s)"), 8, &one, &requests, (views > 1).then_some(0)));
+        arms.push(http(
+            &format!("{views} view(s)"),
+            8,
+            &one,
+            &requests,
+            (views > 1).then_some(0),
+        ));
     }
-    let by_views = measure("Growth: views of a row of 30 features (beside one view)", &mut arms, redis, rounds).await?;
+    let by_views = measure(
+        "Growth: views of a row of 30 features (beside one view)",
+        &mut arms,
+        redis,
+        rounds,
+    )
+    .await?;
     let requests = of_rows("gbdt_5", 1, stand.users);
     let mut arms = vec![
         http("one predictor", 16, &one, &requests, None),
         http("two predictors, connections in turn", 16, &at, &requests, Some(0)),
     ];
-    let by_processes = measure("Growth: predictors on the same cores (beside one)", &mut arms, redis, rounds).await?;
+    let by_processes = measure(
+        "Growth: predictors on the same cores (beside one)",
+        &mut arms,
+        redis,
+        rounds,
+    )
+    .await?;
     let by_entities = entities(stand, &servers[0], rounds, most_entities).await?;
     Ok(vec![by_rows, by_views, by_processes, by_entities])
 }
@@ -55,14 +85,23 @@ async fn entities(stand: &Stand, server: &Server, rounds: Rounds, most: usize) -
         for first in (there + 1..=wanted).step_by(1_000) {
             let mut sets = Pipeline::with_capacity(1_000);
             for (user, value) in (first..first + 1_000).zip(&values) {
-                sets.cmd("SET").arg(sample[0].replace("user_id=1}", &format!("user_id={user}}}"))).arg(value).ignore();
+                sets.cmd("SET")
+                    .arg(sample[0].replace("user_id=1}", &format!("user_id={user}}}")))
+                    .arg(value)
+                    .ignore();
             }
             sets.query_async::<()>(&mut connection).await?;
         }
         there = wanted;
         let users = (0..DISTINCT).map(|i| 1 + i * 7_919 % there);
-        let keys: Vec<Vec<String>> = users.clone().map(|user| vec![sample[0].replace("user_id=1}", &format!("user_id={user}}}"))]).collect();
-        let requests = Requests::post("/v1/models/gbdt_1:predict", users.map(|user| json!({ "instances": [{ "user_id": user }] }).to_string()));
+        let keys: Vec<Vec<String>> = users
+            .clone()
+            .map(|user| vec![sample[0].replace("user_id=1}", &format!("user_id={user}}}"))])
+            .collect();
+        let requests = Requests::post(
+            "/v1/models/gbdt_1:predict",
+            users.map(|user| json!({ "instances": [{ "user_id": user }] }).to_string()),
+        );
         let mut arms = vec![
             Arm {
                 name: format!("{there} entities: MGET of 1 value"),
@@ -73,9 +112,21 @@ async fn entities(stand: &Stand, server: &Server, rounds: Rounds, most: usize) -
                 },
                 beside: None,
             },
-            http(&format!("{there} entities: :predict, 1 view"), 8, &[(address(server)?, server.id())], &requests, Some(0)),
+            http(
+                &format!("{there} entities: :predict, 1 view"),
+                8,
+                &[(address(server)?, server.id())],
+                &requests,
+                Some(0),
+            ),
         ];
-        let more = measure("Growth: entities in Redis (beside MGET)", &mut arms, stand.redis.id(), rounds).await?;
+        let more = measure(
+            "Growth: entities in Redis (beside MGET)",
+            &mut arms,
+            stand.redis.id(),
+            rounds,
+        )
+        .await?;
         match &mut table {
             None => table = Some(more),
             Some(table) => table.lines.extend(more.lines),

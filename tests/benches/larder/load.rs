@@ -51,7 +51,10 @@ impl Load {
     /// The latency that this part of the answers did not exceed, in microseconds.
     pub(crate) fn percentile(&self, part: f64) -> f64 {
         let last = self.micros.len().saturating_sub(1);
-        self.micros.get((last as f64 * part).round() as usize).copied().unwrap_or(f64::NAN)
+        self.micros
+            .get((last as f64 * part).round() as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
     }
 }
 
@@ -62,7 +65,9 @@ pub(crate) struct Requests(Vec<Vec<u8>>);
 impl Requests {
     /// A path that is got.
     pub(crate) fn get(path: &str) -> Arc<Self> {
-        Arc::new(Self(vec![format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()]))
+        Arc::new(Self(vec![
+            format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes(),
+        ]))
     }
 
     /// These bodies, posted to a path.
@@ -79,7 +84,12 @@ impl Requests {
 }
 
 /// So many clients, each with a connection of its own that stays open, at these servers in turn, for some time.
-pub(crate) async fn http(servers: &[SocketAddr], clients: usize, lasts: Duration, requests: &Arc<Requests>) -> Result<Load> {
+pub(crate) async fn http(
+    servers: &[SocketAddr],
+    clients: usize,
+    lasts: Duration,
+    requests: &Arc<Requests>,
+) -> Result<Load> {
     let mut connections = Vec::with_capacity(clients);
     for client in 0..clients {
         let mut connection = Connection::open(servers[client % servers.len()]).await?;
@@ -137,7 +147,9 @@ struct Connection {
 
 impl Connection {
     async fn open(server: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(server).await.with_context(|| format!("no connection to {server}"))?;
+        let stream = TcpStream::connect(server)
+            .await
+            .with_context(|| format!("no connection to {server}"))?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
@@ -151,13 +163,19 @@ impl Connection {
         self.stream.write_all(request).await?;
         self.read.clear();
         let (head, length) = loop {
-            ensure!(self.stream.read_buf(&mut self.read).await? > 0, "the server closed the connection");
+            ensure!(
+                self.stream.read_buf(&mut self.read).await? > 0,
+                "the server closed the connection"
+            );
             if let Some(found) = head_of(&self.read)? {
                 break found;
             }
         };
         while self.read.len() < head + length {
-            ensure!(self.stream.read_buf(&mut self.read).await? > 0, "the server closed the connection");
+            ensure!(
+                self.stream.read_buf(&mut self.read).await? > 0,
+                "the server closed the connection"
+            );
         }
         if !self.read.starts_with(b"HTTP/1.1 200") {
             bail!("the server answered {}", String::from_utf8_lossy(&self.read));
@@ -176,7 +194,8 @@ fn head_of(read: &[u8]) -> Result<Option<(usize, usize)>> {
     let head = std::str::from_utf8(&read[..end]).context("a head is ASCII")?;
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse())
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse())
     });
     Ok(Some((end + 4, length.context("the answer has no content-length")??)))
 }

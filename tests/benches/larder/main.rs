@@ -104,7 +104,9 @@ async fn run(cli: &Cli) -> Result<()> {
     if wanted(Group::Growth) {
         stand.flush().await?;
         stand.feature_server(&["materialize"])?;
-        report.tables.extend(growth::tables(&stand, rounds, cli.entities).await?);
+        report
+            .tables
+            .extend(growth::tables(&stand, rounds, cli.entities).await?);
     }
     if cli.peers {
         stand.flush().await?;

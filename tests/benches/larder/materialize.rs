@@ -65,8 +65,17 @@ async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
         stand.move_on().await?;
         taken[5].push(run(stand, &[VIEW]).await?);
     }
-    let columns = ["rows/s", "of its yardstick", "CPU µs/row", "Redis CPU µs/row", "peak MB"];
-    let mut table = Table::new(&format!("Full materialization of {} rows of {FEATURES} float32", stand.users), &columns);
+    let columns = [
+        "rows/s",
+        "of its yardstick",
+        "CPU µs/row",
+        "Redis CPU µs/row",
+        "peak MB",
+    ];
+    let mut table = Table::new(
+        &format!("Full materialization of {} rows of {FEATURES} float32", stand.users),
+        &columns,
+    );
     let rows = stand.users as f64;
     for ((name, own), yardstick) in names.into_iter().zip(&taken).zip(yardsticks) {
         let of = |figure: &dyn Fn(&Run) -> f64| median(own.iter().map(figure).collect());
@@ -81,7 +90,9 @@ async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
                 relation,
                 own[0].cpu.map(|_| of(&|run| run.cpu.unwrap_or_default() * 1e6 / rows)),
                 Some(of(&|run| run.redis_cpu * 1e6 / rows)),
-                own[0].memory.map(|_| of(&|run| run.memory.unwrap_or_default() as f64 / 1e6)),
+                own[0]
+                    .memory
+                    .map(|_| of(&|run| run.memory.unwrap_or_default() as f64 / 1e6)),
             ],
         );
     }
@@ -95,7 +106,10 @@ async fn readers(stand: &Stand, rounds: usize) -> Result<Table> {
     let connection = stand.connection().await?;
     let keys = stand.keys(5);
     let names = ["quiet", "while plain SETs overwrite", "while a full run overwrites"];
-    let mut table = Table::new("MGETs of 5 values meanwhile", &["clients", "reads/s", "p50 µs", "p99 µs", "p99, of quiet"]);
+    let mut table = Table::new(
+        "MGETs of 5 values meanwhile",
+        &["clients", "reads/s", "p50 µs", "p99 µs", "p99, of quiet"],
+    );
     for clients in [1, 16] {
         let mut taken: [Vec<Load>; 3] = Default::default();
         for _ in 0..rounds {
@@ -116,7 +130,12 @@ async fn readers(stand: &Stand, rounds: usize) -> Result<Table> {
         let p99 = |load: &Load| load.percentile(0.99);
         for (name, own) in names.into_iter().zip(&taken) {
             let of = |figure: &dyn Fn(&Load) -> f64| median(own.iter().map(figure).collect());
-            let ratio = median(own.iter().zip(&taken[0]).map(|(own, quiet)| p99(own) / p99(quiet)).collect());
+            let ratio = median(
+                own.iter()
+                    .zip(&taken[0])
+                    .map(|(own, quiet)| p99(own) / p99(quiet))
+                    .collect(),
+            );
             table.line(
                 name,
                 [
@@ -148,7 +167,10 @@ async fn memory(stand: &Stand) -> Result<Table> {
         stand.feature_server(&args)?;
         let entity = (stand.used_memory().await? - before) / stand.users as f64;
         let floats = (FEATURES * size_of::<f32>()) as f64;
-        table.line(format!("in {views} view(s)"), [Some(views as f64), Some(entity), Some((entity - floats) / views as f64)]);
+        table.line(
+            format!("in {views} view(s)"),
+            [Some(views as f64), Some(entity), Some((entity - floats) / views as f64)],
+        );
     }
     print!("{}", table.text());
     Ok(table)
@@ -201,7 +223,9 @@ async fn ours(stand: &Stand, set: bool) -> Result<Run> {
     let mut sending = futures_util::stream::FuturesUnordered::new();
     while let Some(chunk) = rows.try_next().await? {
         // The first chunk begins with the stream's head, and the last one is its end.
-        let row = chunk.strip_prefix(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0").unwrap_or(&chunk);
+        let row = chunk
+            .strip_prefix(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0")
+            .unwrap_or(&chunk);
         if row.len() < 4 {
             continue;
         }
@@ -270,7 +294,9 @@ fn packed(row: &[u8], schema: &Schema) -> Option<(String, Vec<u8>)> {
 impl Stand {
     /// Forgets what is in Redis.
     pub(crate) async fn flush(&self) -> Result<()> {
-        redis::cmd("FLUSHALL").query_async::<()>(&mut self.connection().await?).await?;
+        redis::cmd("FLUSHALL")
+            .query_async::<()>(&mut self.connection().await?)
+            .await?;
         Ok(())
     }
 
@@ -283,7 +309,10 @@ impl Stand {
     }
 
     async fn used_memory(&self) -> Result<f64> {
-        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut self.connection().await?).await?;
+        let info: String = redis::cmd("INFO")
+            .arg("memory")
+            .query_async(&mut self.connection().await?)
+            .await?;
         let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
         Ok(line.context("INFO tells used_memory")?.trim().parse()?)
     }

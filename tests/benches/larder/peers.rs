@@ -42,7 +42,9 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds) -> Result<Vec<Table>> 
     ])?;
     let mut runs = Vec::new();
     for _ in 0..rounds.count.div_ceil(2) {
-        redis::cmd("FLUSHALL").query_async::<()>(&mut crate::stand::connection(&theirs).await?).await?;
+        redis::cmd("FLUSHALL")
+            .query_async::<()>(&mut crate::stand::connection(&theirs).await?)
+            .await?;
         stand.flush().await?;
         let run = feast(&["materialize", "--folder", &folder.display().to_string()])?;
         runs.push((run, materialize::run(stand, &["v3_0", "v3_1", "v3_2"]).await?));
@@ -56,11 +58,16 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds) -> Result<Vec<Table>> 
 
 fn materialized(stand: &Stand, runs: &[(Value, materialize::Run)]) -> Result<Table> {
     let rows = (3 * stand.users) as f64;
-    let of = |figure: &dyn Fn(&Value, &materialize::Run) -> f64| median(runs.iter().map(|(theirs, ours)| figure(theirs, ours)).collect());
+    let of = |figure: &dyn Fn(&Value, &materialize::Run) -> f64| {
+        median(runs.iter().map(|(theirs, ours)| figure(theirs, ours)).collect())
+    };
     let told = |theirs: &Value, name: &str| theirs[name].as_f64().unwrap_or(f64::NAN);
     let cpu = |ours: &materialize::Run| ours.cpu.unwrap_or(f64::NAN);
     let memory = |ours: &materialize::Run| ours.memory.map_or(f64::NAN, |bytes| bytes as f64);
-    ensure!(runs.iter().all(|(theirs, _)| told(theirs, "rows") == rows), "Feast wrote another number of rows: {runs:?}");
+    ensure!(
+        runs.iter().all(|(theirs, _)| told(theirs, "rows") == rows),
+        "Feast wrote another number of rows: {runs:?}"
+    );
     let title = format!("Materialization of {} users in 3 views, beside Feast", stand.users);
     let mut table = Table::new(&title, &["rows/s", "rows a CPU second", "peak MB"]);
     table.line(
@@ -95,12 +102,20 @@ async fn looked_up(stand: &Stand, folder: &Path, prepared: &Value, rounds: Round
     let port = free_port()?;
     let mut command = Command::new(required("LARDER_BENCH_FEAST_PYTHON"));
     // Not by its script, which has the path that the environment was made at.
-    command.args(["-c", "from feast.cli.cli import cli; cli()", "-c"]).arg(folder).args(["serve", "-h", "127.0.0.1", "-p", &port.to_string(), "-w", WORKERS]);
+    command
+        .args(["-c", "from feast.cli.cli import cli; cli()", "-c"])
+        .arg(folder)
+        .args(["serve", "-h", "127.0.0.1", "-p", &port.to_string(), "-w", WORKERS]);
     command.args(["--no-access-log", "--max-requests", "0", "--registry_ttl_sec", "3600"]);
     let feast = Peer::start("feast", command, port, "/health").await?;
-    let (larder, predictor) = (Server::start("feature-server", stand.dir.path(), &stand.variables(&stand.redis)).await?, stand.predictor().await?);
+    let (larder, predictor) = (
+        Server::start("feature-server", stand.dir.path(), &stand.variables(&stand.redis)).await?,
+        stand.predictor().await?,
+    );
     let users = || (0..DISTINCT).map(|i| i % stand.users + 1);
-    let body = |features: Value| move |user: usize| json!({ "features": features, "entities": { "user_id": [user] } }).to_string();
+    let body = |features: Value| {
+        move |user: usize| json!({ "features": features, "entities": { "user_id": [user] } }).to_string()
+    };
     let asked = Requests::post("/get-online-features", users().map(body(prepared["features"].clone())));
     let names: Vec<String> = (0..FEATURES).map(|i| format!("v3_{}:f{i}", i * 3 / FEATURES)).collect();
     let ours = Requests::post("/get-online-features", users().map(body(json!(names))));
@@ -108,11 +123,35 @@ async fn looked_up(stand: &Stand, folder: &Path, prepared: &Value, rounds: Round
     let mut arms = Vec::new();
     for clients in [1, 8] {
         let at = arms.len();
-        arms.push(http("Feast: /get-online-features", clients, &[(feast.address, feast.worker()?)], &asked, None));
-        arms.push(http("Larder: /get-online-features", clients, &[(address(&larder)?, larder.id())], &ours, Some(at)));
-        arms.push(http("Larder: :predict of the same features", clients, &[(address(&predictor)?, predictor.id())], &predicted, Some(at)));
+        arms.push(http(
+            "Feast: /get-online-features",
+            clients,
+            &[(feast.address, feast.worker()?)],
+            &asked,
+            None,
+        ));
+        arms.push(http(
+            "Larder: /get-online-features",
+            clients,
+            &[(address(&larder)?, larder.id())],
+            &ours,
+            Some(at),
+        ));
+        arms.push(http(
+            "Larder: :predict of the same features",
+            clients,
+            &[(address(&predictor)?, predictor.id())],
+            &predicted,
+            Some(at),
+        ));
     }
-    measure("30 features in 3 views, beside Feast", &mut arms, stand.redis.id(), rounds).await
+    measure(
+        "30 features in 3 views, beside Feast",
+        &mut arms,
+        stand.redis.id(),
+        rounds,
+    )
+    .await
 }
 
 async fn inferred(stand: &Stand, rounds: Rounds) -> Result<Table> {
@@ -121,20 +160,48 @@ async fn inferred(stand: &Stand, rounds: Rounds) -> Result<Table> {
     script(
         "bench_mlserver.py",
         "LARDER_BENCH_MLSERVER_PYTHON",
-        &["write", "--folder", &folder.display().to_string(), "--model", &model.display().to_string(), "--port", &port.to_string()],
+        &[
+            "write",
+            "--folder",
+            &folder.display().to_string(),
+            "--model",
+            &model.display().to_string(),
+            "--port",
+            &port.to_string(),
+        ],
     )?;
     let mut command = Command::new(required("LARDER_BENCH_MLSERVER_PYTHON"));
-    command.args(["-c", "from mlserver.cli import main; main()", "start"]).arg(&folder);
+    command
+        .args(["-c", "from mlserver.cli import main; main()", "start"])
+        .arg(&folder);
     let peer = Peer::start("mlserver", command, port, "/v2/models/bench/ready").await?;
     let predictor = stand.predictor().await?;
     let (theirs, ours): (Arc<Requests>, Arc<Requests>) = (inferences("bench"), inferences("gbdt_tensors"));
     let mut arms: Vec<Arm> = Vec::new();
     for clients in [1, 8] {
         let at = arms.len();
-        arms.push(http("MLServer", clients, &[(peer.address, peer.worker()?)], &theirs, None));
-        arms.push(http("Larder", clients, &[(address(&predictor)?, predictor.id())], &ours, Some(at)));
+        arms.push(http(
+            "MLServer",
+            clients,
+            &[(peer.address, peer.worker()?)],
+            &theirs,
+            None,
+        ));
+        arms.push(http(
+            "Larder",
+            clients,
+            &[(address(&predictor)?, predictor.id())],
+            &ours,
+            Some(at),
+        ));
     }
-    measure("/v2/models/…/infer of the same GBDT, beside MLServer", &mut arms, stand.redis.id(), rounds).await
+    measure(
+        "/v2/models/…/infer of the same GBDT, beside MLServer",
+        &mut arms,
+        stand.redis.id(),
+        rounds,
+    )
+    .await
 }
 
 /// What a script in `tests/python` says, run by the Python that a variable names.
@@ -159,7 +226,11 @@ struct Peer {
 impl Peer {
     async fn start(name: &str, mut command: Command, port: u16, ready: &str) -> Result<Self> {
         let ready = Requests::get(ready);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
         let mut peer = Self {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], port)),

@@ -52,7 +52,12 @@ impl Table {
         self.columns.iter().for_each(|_| text.push_str("---:|"));
         for line in &self.lines {
             let figures = line.figures.iter().map(|figure| figure.map_or(String::new(), shown));
-            _ = write!(text, "\n| {} | {} |", line.name, figures.collect::<Vec<_>>().join(" | "));
+            _ = write!(
+                text,
+                "\n| {} | {} |",
+                line.name,
+                figures.collect::<Vec<_>>().join(" | ")
+            );
         }
         text.push('\n');
         text
@@ -62,7 +67,8 @@ impl Table {
 impl Report {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let json = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_slice(&json).with_context(|| format!("{} is not what `cargo xtask bench` writes", path.display()))
+        serde_json::from_slice(&json)
+            .with_context(|| format!("{} is not what `cargo xtask bench` writes", path.display()))
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {

@@ -51,7 +51,13 @@ impl Bench<'_> {
             let at = arms.len();
             arms.push(http("echo of the same bodies", clients, &[echo], &requests, None));
             arms.push(self.mget(5, clients).await?);
-            arms.push(http(":predict, 5 views, GBDT", clients, &[self.server], &requests, Some(at)));
+            arms.push(http(
+                ":predict, 5 views, GBDT",
+                clients,
+                &[self.server],
+                &requests,
+                Some(at),
+            ));
         }
         self.measure(":predict beside its parts", &mut arms).await
     }
@@ -64,7 +70,13 @@ impl Bench<'_> {
             let at = arms.len();
             arms.push(http(&format!("echo, {views} view(s)"), 8, &[echo], &requests, None));
             arms.push(self.mget(views, 8).await?);
-            arms.push(http(&format!(":predict, {views} view(s)"), 8, &[self.server], &requests, Some(at)));
+            arms.push(http(
+                &format!(":predict, {views} view(s)"),
+                8,
+                &[self.server],
+                &requests,
+                Some(at),
+            ));
         }
         self.measure(":predict by number of views", &mut arms).await
     }
@@ -76,10 +88,17 @@ impl Bench<'_> {
             for rows in [1, 10, 100] {
                 let requests = self.of_rows("gbdt_5", rows);
                 let beside = (rows > 1).then_some(at);
-                arms.push(http(&format!(":predict, {rows} row(s)"), clients, &[self.server], &requests, beside));
+                arms.push(http(
+                    &format!(":predict, {rows} row(s)"),
+                    clients,
+                    &[self.server],
+                    &requests,
+                    beside,
+                ));
             }
         }
-        self.measure(":predict by rows of a request (beside one row)", &mut arms).await
+        self.measure(":predict by rows of a request (beside one row)", &mut arms)
+            .await
     }
 
     async fn cache(&mut self) -> Result<Table> {
@@ -107,7 +126,8 @@ impl Bench<'_> {
             http("slow model, no cache, 80 % repeated", 8, to, &mixed_without, None),
             http("slow model, cache, 80 % repeated", 8, to, &mixed_kept, Some(5)),
         ];
-        self.measure("The prediction cache (beside the same without)", &mut arms).await
+        self.measure("The prediction cache (beside the same without)", &mut arms)
+            .await
     }
 
     async fn tensors(&mut self) -> Result<Table> {
@@ -119,10 +139,17 @@ impl Bench<'_> {
             for clients in [1, 8, 64] {
                 let at = arms.len();
                 arms.push(http("echo of the same bodies", clients, &[echo], &requests, None));
-                arms.push(http(&format!("/v2/…/infer, {model}"), clients, &[self.server], &requests, Some(at)));
+                arms.push(http(
+                    &format!("/v2/…/infer, {model}"),
+                    clients,
+                    &[self.server],
+                    &requests,
+                    Some(at),
+                ));
             }
         }
-        self.measure("The Open Inference Protocol, tensors in and out", &mut arms).await
+        self.measure("The Open Inference Protocol, tensors in and out", &mut arms)
+            .await
     }
 
     async fn measure(&self, title: &str, arms: &mut [Arm]) -> Result<Table> {
@@ -148,7 +175,9 @@ impl Bench<'_> {
     }
 
     fn of_users(&self, model: &str, users: Vec<usize>) -> Arc<Requests> {
-        let bodies = users.into_iter().map(|user| json!({ "instances": [{ "user_id": user }] }).to_string());
+        let bodies = users
+            .into_iter()
+            .map(|user| json!({ "instances": [{ "user_id": user }] }).to_string());
         Requests::post(&format!("/v1/models/{model}:predict"), bodies)
     }
 
@@ -179,7 +208,13 @@ impl Bench<'_> {
 }
 
 /// Requests at these servers, in turn.
-pub(crate) fn http(name: &str, clients: usize, servers: &[(SocketAddr, u32)], requests: &Arc<Requests>, beside: Option<usize>) -> Arm {
+pub(crate) fn http(
+    name: &str,
+    clients: usize,
+    servers: &[(SocketAddr, u32)],
+    requests: &Arc<Requests>,
+    beside: Option<usize>,
+) -> Arm {
     Arm {
         name: name.to_owned(),
         clients,
@@ -194,7 +229,9 @@ pub(crate) fn http(name: &str, clients: usize, servers: &[(SocketAddr, u32)], re
 /// Requests of so many rows, of one user after the other.
 pub(crate) fn of_rows(model: &str, rows: usize, users: usize) -> Arc<Requests> {
     let bodies = (0..(DISTINCT / rows).max(20)).map(|i| {
-        let instances: Vec<Value> = (0..rows).map(|row| json!({ "user_id": (i * rows + row) % users + 1 })).collect();
+        let instances: Vec<Value> = (0..rows)
+            .map(|row| json!({ "user_id": (i * rows + row) % users + 1 }))
+            .collect();
         json!({ "instances": instances }).to_string()
     });
     Requests::post(&format!("/v1/models/{model}:predict"), bodies)
@@ -204,7 +241,8 @@ pub(crate) fn of_rows(model: &str, rows: usize, users: usize) -> Arc<Requests> {
 pub(crate) fn inferences(model: &str) -> Arc<Requests> {
     let bodies = (0..DISTINCT).map(|i| {
         let row = &rows()[i * FEATURES..(i + 1) * FEATURES];
-        json!({ "inputs": [{ "name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": row }] }).to_string()
+        json!({ "inputs": [{ "name": "features", "datatype": "FP32", "shape": [1, FEATURES], "data": row }] })
+            .to_string()
     });
     Requests::post(&format!("/v2/models/{model}/infer"), bodies)
 }
@@ -216,7 +254,9 @@ fn rows() -> Arc<Vec<f32>> {
         let mut state = 42_u64;
         let next = || {
             // A linear congruential generator: its high bits are random enough.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1_u64 << 24) as f32
         };
         Arc::new(std::iter::repeat_with(next).take(DISTINCT * FEATURES).collect())

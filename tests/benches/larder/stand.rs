@@ -13,8 +13,8 @@ use end_to_end::redis_server::RedisServer;
 use end_to_end::servers::Server;
 use ort::environment::Environment;
 use ort::session::Session;
-use redis::aio::MultiplexedConnection;
 use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use sqlx::AssertSqlSafe;
 
@@ -41,7 +41,9 @@ impl Stand {
             database: postgres::empty().await?,
             redis: RedisServer::start()?,
             users,
-            runtime: ort::init_from(required("LARDER_ONNXRUNTIME"))?.with_telemetry(false).build()?,
+            runtime: ort::init_from(required("LARDER_ONNXRUNTIME"))?
+                .with_telemetry(false)
+                .build()?,
         };
         fill(&stand.database, users).await?;
         std::fs::create_dir(stand.dir.path().join("features"))?;
@@ -89,7 +91,11 @@ impl Stand {
     /// The keys of a user's values in a service of so many views, as `redis-cli` would be given them.
     pub(crate) fn keys(&self, views: usize) -> Arc<Vec<Vec<String>>> {
         let key = |user: usize, view: usize| format!("larder:{PROJECT}:v{views}_{view}:{{user_id={user}}}");
-        Arc::new((1..=self.users).map(|user| (0..views).map(|view| key(user, view)).collect()).collect())
+        Arc::new(
+            (1..=self.users)
+                .map(|user| (0..views).map(|view| key(user, view)).collect())
+                .collect(),
+        )
     }
 
     /// A connection to its Redis as fast as the client makes them.
@@ -101,7 +107,9 @@ impl Stand {
     pub(crate) fn session(&self, model: &str) -> Result<Session> {
         let path = self.dir.path().join(format!("{model}.onnx"));
         let builder = || -> ort::Result<Session> {
-            Ok(Session::builder(&self.runtime)?.with_intra_threads(1)?.commit_from_file(&path)?)
+            Ok(Session::builder(&self.runtime)?
+                .with_intra_threads(1)?
+                .commit_from_file(&path)?)
         };
         builder().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
     }
@@ -172,7 +180,9 @@ async fn fill(database: &Database, users: usize) -> Result<()> {
         text
     });
     let statements = [
-        format!("CREATE UNLOGGED TABLE events (user_id int8, happened_at timestamptz, created_at timestamptz{columns})"),
+        format!(
+            "CREATE UNLOGGED TABLE events (user_id int8, happened_at timestamptz, created_at timestamptz{columns})"
+        ),
         format!(
             "INSERT INTO events SELECT g, now() - interval '1 hour' + g % 3000 * interval '1 second', now(){values}
              FROM generate_series(1::int8, {users}) AS g"
@@ -202,7 +212,9 @@ pub(crate) fn definitions(spreads: &[usize]) -> String {
                 .map(|feature| format!("f{feature}"))
                 .collect();
             inputs.extend(features.iter().map(|feature| format!("\"v{views}_{view}:{feature}\"")));
-            let fields = features.iter().map(|f| format!("{{ name = \"{f}\", type = \"float32\" }}"));
+            let fields = features
+                .iter()
+                .map(|f| format!("{{ name = \"{f}\", type = \"float32\" }}"));
             _ = write!(
                 text,
                 "\n[[feature_view]]\nname = \"v{views}_{view}\"\nentity = \"user\"\nsource = \"events\"\nttl = \"30d\"\nfeatures = [{}]\n",

@@ -131,6 +131,14 @@ impl SharedConnection {
             .map_err(|error| StoreError::refused(&self.0.url, &error))
     }
 
+    /// The error that an answer makes which Redis does not give.
+    pub(crate) fn unexpected(&self, what: &'static str) -> StoreError {
+        StoreError::refused(
+            &self.0.url,
+            &RedisError::from((redis::ErrorKind::UnexpectedReturnType, what)),
+        )
+    }
+
     async fn send_and_again(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
         match self.send_once(commands).await? {
             Ok(answers) => Ok(answers),

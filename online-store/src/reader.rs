@@ -193,12 +193,14 @@ impl OnlineReader {
         for keys in asked.chunks(KEYS_PER_MGET) {
             commands.cmd("MGET").arg(keys);
         }
+        let answered = self.connection.send_by(&commands, deadline).await?;
         let mut answers = Vec::with_capacity(asked.len());
-        for answer in self.connection.send_by(&commands, deadline).await? {
-            match answer {
-                Value::Array(values) => answers.extend(values),
-                other => answers.extend(self.connection.read::<Vec<Value>>(other)?),
+        for (keys, answer) in asked.chunks(KEYS_PER_MGET).zip(answered) {
+            let values: Vec<Value> = self.connection.read(answer)?;
+            if values.len() != keys.len() {
+                return Err(self.connection.unexpected("MGET was not answered with one value a key"));
             }
+            answers.extend(values);
         }
         if asked.len() == lookups.len() && answers.len() == asked.len() {
             return Ok(answers);

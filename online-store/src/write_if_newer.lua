@@ -1,7 +1,7 @@
 -- Writes values unless a newer one stands, all of one call at once. KEYS[i] is to hold ARGV[i + 2]; ARGV[1] is the guard:
 -- "event" compares event, then created timestamps, then as-of; "as_of" compares as-of. ARGV[2] is a time as values hold it, or zeros:
 -- a stored value that is as of before it counts as absent.
--- Returns {written, older, bytes written, how many keys held anything, how many values were not there before, index of a
+-- Returns {written, older, bytes written, how many keys held anything, how many values were set because they did not stand there as they are, index of a
 -- key that was left alone because its format is unknown, or 0}.
 
 -- The layout of a stored value (see feature-defs, codec) up to the times: format version, kind, event, created, as-of.

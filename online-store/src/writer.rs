@@ -16,7 +16,7 @@ use crate::connection::SharedConnection;
 use crate::error::StoreError;
 use crate::script::{Call, Script, groups, pipeline, run};
 
-/// How long one batch, or one command, may take. A writer has time, but not forever.
+/// How long commands that are sent together may take. A writer has time, but not forever.
 pub(crate) const WITHIN: Duration = Duration::from_secs(10);
 
 static WRITE_IF_NEWER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("write_if_newer.lua")));

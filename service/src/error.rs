@@ -68,7 +68,7 @@ impl ApiError {
 
     /// 500: our fault. The cause goes to the log, here, and never to the caller.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
-        tracing::error!(request_id = current_request_id(), "internal error: {cause:#}");
+        tracing::error!("internal error: {cause:#}");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

@@ -79,7 +79,7 @@ def mlp(path, widths=(FEATURES, 128, 64, 1)):
     save(path, nodes, initializers)
 
 
-def slow(path, products=16, width=256):
+def slow(path, products=10, width=256):
     """The sum of a row's features, after that many products of matrices that nobody can leave out."""
     seed = RANDOM.normal(size=(width, width)).astype(np.float32) / width
     nodes = [h.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=1)]

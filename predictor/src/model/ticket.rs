@@ -1,15 +1,12 @@
 //! How a request leaves a batch, queued or running: a run that nobody waits for any more is ended.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use ort::session::{NoSelectedOutputs, RunOptions};
 
 type Options = Arc<RunOptions<NoSelectedOutputs>>;
-
-/// Of all runs that nobody can end, so that they don't each make their own.
-static UNENDED: LazyLock<Result<Options, String>> = LazyLock::new(new_options);
 
 fn new_options() -> Result<Options, String> {
     RunOptions::new().map(Arc::new).map_err(|e| e.to_string())
@@ -18,6 +15,8 @@ fn new_options() -> Result<Options, String> {
 /// The handle by which one run is ended early. Never used for another run.
 pub(super) struct Control {
     options: Options,
+    /// Whether these are its own, or those of all runs that nobody can end.
+    can_be_ended: bool,
     ended: AtomicBool,
     until: Option<Instant>,
     /// How many requests wait for it, and one more for whoever begins it.
@@ -27,17 +26,25 @@ pub(super) struct Control {
 impl Control {
     /// Of a run that nobody waits for longer than this.
     pub(super) fn new(until: Option<Instant>) -> Result<Arc<Self>, String> {
-        Ok(Arc::new(Self::with(new_options()?, until)))
+        Ok(Arc::new(Self::with((new_options()?, true), until)))
     }
 
     /// Of a run on the thread of the only one who waits for it, until then.
     pub(super) fn here(until: Option<Instant>) -> Result<Self, String> {
-        Ok(Self::with(UNENDED.clone()?, until))
+        // Making them takes longer than it takes to decide on a small run.
+        static SHARED: OnceLock<Options> = OnceLock::new();
+        if SHARED.get().is_none() {
+            // Another thread's will do as well.
+            let _other = SHARED.set(new_options()?);
+        }
+        let shared = SHARED.get().cloned().ok_or("there are no run options")?;
+        Ok(Self::with((shared, false), until))
     }
 
-    fn with(options: Options, until: Option<Instant>) -> Self {
+    fn with((options, can_be_ended): (Options, bool), until: Option<Instant>) -> Self {
         Self {
             options,
+            can_be_ended,
             ended: AtomicBool::new(false),
             until,
             waiting: AtomicUsize::new(1),
@@ -59,7 +66,9 @@ impl Control {
             return;
         }
         self.ended.store(true, Ordering::Release);
-        if let Err(error) = self.options.terminate() {
+        if self.can_be_ended
+            && let Err(error) = self.options.terminate()
+        {
             tracing::warn!("could not end a model run: {error}");
         }
     }

@@ -46,11 +46,11 @@ pub(crate) async fn read<'i>(
             lookups.iter().map(row).collect()
         }
     };
-    let mut rows: Vec<StoredRow> = match places {
+    let rows: Vec<StoredRow> = match places {
         None => rows,
         Some(places) => places.into_iter().map(|place| rows[place].clone()).collect(),
     };
-    let mut rows = rows.drain(..);
+    let mut rows = rows.into_iter();
     instances
         .map(|(service, _)| rows.by_ref().take(service.joins.len()).collect())
         .collect()

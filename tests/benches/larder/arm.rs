@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use ort::session::Session;
 use ort::value::TensorRef;
 use redis::aio::MultiplexedConnection;
+use tokio_util::sync::CancellationToken;
 
 use crate::load::{Load, Requests, http};
 use crate::process::cpu_seconds;
@@ -20,6 +21,10 @@ pub(crate) struct Arm {
     pub(crate) work: Work,
     /// The arm that its rate is set in relation to.
     pub(crate) beside: Option<usize>,
+    /// The process of the Redis that it asks.
+    pub(crate) redis: Option<u32>,
+    /// How many requests each client has sent: the next turn goes on behind them.
+    pub(crate) sent: usize,
 }
 
 /// What is asked, and whom.
@@ -68,11 +73,11 @@ const COLUMNS: [&str; 7] = [
 ];
 
 /// A table of the arms' medians; each is also set in relation to another, in each round by itself.
-pub(crate) async fn measure(title: &str, arms: &mut [Arm], redis: u32, rounds: Rounds) -> Result<Table> {
+pub(crate) async fn measure(title: &str, arms: &mut [Arm], rounds: Rounds) -> Result<Table> {
     let mut turns: Vec<Vec<Turn>> = arms.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds.count {
         for (arm, turns) in arms.iter_mut().zip(&mut turns) {
-            let turn = arm.turn(redis, rounds.lasts).await;
+            let turn = arm.turn(rounds.lasts).await;
             turns.push(turn.with_context(|| format!("{title}: {}, {} client(s)", arm.name, arm.clients))?);
         }
     }
@@ -87,7 +92,7 @@ pub(crate) async fn measure(title: &str, arms: &mut [Arm], redis: u32, rounds: R
             median(pairs.map(|(own, other)| own.load.rate() / other.load.rate()).collect())
         });
         table.line(
-            arm.name.clone(),
+            format!("{}, {} client(s)", arm.name, arm.clients),
             [
                 Some(arm.clients as f64),
                 Some(of(&|turn| turn.load.rate())),
@@ -104,36 +109,44 @@ pub(crate) async fn measure(title: &str, arms: &mut [Arm], redis: u32, rounds: R
 }
 
 impl Arm {
-    async fn turn(&mut self, redis: u32, lasts: Duration) -> Result<Turn> {
+    /// The same, which asks a Redis that is this process.
+    pub(crate) fn asking(self, redis: u32) -> Self {
+        Self {
+            redis: Some(redis),
+            ..self
+        }
+    }
+
+    async fn turn(&mut self, lasts: Duration) -> Result<Turn> {
         let servers: Vec<u32> = match &self.work {
             Work::Http { servers, .. } => servers.iter().map(|(_, pid)| *pid).collect(),
             Work::Mget { .. } | Work::Model { .. } => Vec::new(),
         };
         let used = || -> Result<(f64, f64)> {
             let all = servers.iter().map(|pid| cpu_seconds(*pid)).sum::<Result<f64>>()?;
-            Ok((all, cpu_seconds(redis)?))
+            Ok((all, self.redis.map_or(Ok(0.0), cpu_seconds)?))
         };
         let before = used()?;
-        let load = self.work.run(self.clients, lasts).await?;
+        let load = self.work.run(self.clients, lasts, self.sent).await?;
         let after = used()?;
         let micros = |seconds: f64| seconds * 1e6 / load.answers() as f64;
-        let asks_redis = !matches!(self.work, Work::Model { .. });
+        self.sent += load.answers().div_ceil(self.clients);
         Ok(Turn {
             server_micros: (!servers.is_empty()).then(|| micros(after.0 - before.0)),
-            redis_micros: asks_redis.then(|| micros(after.1 - before.1)),
+            redis_micros: self.redis.map(|_| micros(after.1 - before.1)),
             load,
         })
     }
 }
 
 impl Work {
-    async fn run(&mut self, clients: usize, lasts: Duration) -> Result<Load> {
+    async fn run(&mut self, clients: usize, lasts: Duration, sent: usize) -> Result<Load> {
         match self {
             Self::Http { servers, requests } => {
                 let servers: Vec<SocketAddr> = servers.iter().map(|(address, _)| *address).collect();
-                http(&servers, clients, lasts, requests).await
+                http(&servers, clients, (lasts, sent), requests).await
             }
-            Self::Mget { connection, keys } => mget(connection, clients, lasts, keys).await,
+            Self::Mget { connection, keys } => mget(connection, clients, Until::after(lasts), keys).await,
             Self::Model { session, rows, width } => {
                 let count = rows.len() / *width;
                 Load::of(lasts, |i| {
@@ -147,19 +160,48 @@ impl Work {
     }
 }
 
+/// When a load ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Until {
+    at: Instant,
+    stop: CancellationToken,
+}
+
+impl Until {
+    /// After this time.
+    pub(crate) fn after(lasts: Duration) -> Self {
+        Self {
+            at: Instant::now() + lasts,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// When it is told to.
+    pub(crate) fn stopped(stop: &CancellationToken) -> Self {
+        Self {
+            at: Instant::now() + Duration::from_secs(3_600),
+            stop: stop.clone(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.is_cancelled() || Instant::now() >= self.at
+    }
+}
+
 pub(crate) async fn mget(
     connection: &MultiplexedConnection,
     clients: usize,
-    lasts: Duration,
+    until: Until,
     keys: &Arc<Vec<Vec<String>>>,
 ) -> Result<Load> {
     let started = Instant::now();
     let asking = (0..clients).map(|client| {
-        let (mut connection, keys) = (connection.clone(), Arc::clone(keys));
+        let (mut connection, keys, until) = (connection.clone(), Arc::clone(keys), until.clone());
         tokio::spawn(async move {
             let mut next = client * keys.len() / clients;
             let mut micros = Vec::new();
-            while started.elapsed() < lasts {
+            while !until.is_over() {
                 next = (next + 1) % keys.len();
                 let begun = Instant::now();
                 let values: Vec<Vec<u8>> = redis::cmd("MGET").arg(&keys[next]).query_async(&mut connection).await?;

@@ -24,58 +24,42 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds, most_entities: usize) 
     let mut arms: Vec<Arm> = Vec::new();
     for rows in [1, 10, 100, 1_000] {
         let requests = of_rows("gbdt_5", rows, stand.users);
-        arms.push(http(
-            &format!("{rows} row(s)"),
-            1,
-            &one,
-            &requests,
-            (rows > 1).then_some(0),
-        ));
+        arms.push(http(&format!("{rows} row(s)"), 1, &one, &requests, (rows > 1).then_some(0)).asking(redis));
     }
-    let by_rows = measure(
-        "Growth: rows of a request, 5 views (beside one row)",
-        &mut arms,
-        redis,
-        rounds,
-    )
-    .await?;
+    let by_rows = measure("Growth: rows of a request, 5 views (beside one row)", &mut arms, rounds).await?;
     let mut arms: Vec<Arm> = Vec::new();
     for views in crate::stand::VIEWS {
         let requests = of_rows(&format!("gbdt_{views}"), 1, stand.users);
-        arms.push(http(
-            &format!("{views} view(s)"),
-            8,
-            &one,
-            &requests,
-            (views > 1).then_some(0),
-        ));
+        arms.push(
+            http(
+                &format!("{views} view(s)"),
+                8,
+                &one,
+                &requests,
+                (views > 1).then_some(0),
+            )
+            .asking(redis),
+        );
     }
     let by_views = measure(
         "Growth: views of a row of 30 features (beside one view)",
         &mut arms,
-        redis,
         rounds,
     )
     .await?;
     let requests = of_rows("gbdt_5", 1, stand.users);
     let mut arms = vec![
-        http("one predictor", 16, &one, &requests, None),
-        http("two predictors, connections in turn", 16, &at, &requests, Some(0)),
+        http("one predictor", 16, &one, &requests, None).asking(redis),
+        http("two predictors, connections in turn", 16, &at, &requests, Some(0)).asking(redis),
     ];
-    let by_processes = measure(
-        "Growth: predictors on the same cores (beside one)",
-        &mut arms,
-        redis,
-        rounds,
-    )
-    .await?;
+    let by_processes = measure("Growth: predictors on the same cores (beside one)", &mut arms, rounds).await?;
     let by_entities = entities(stand, &servers[0], rounds, most_entities).await?;
     Ok(vec![by_rows, by_views, by_processes, by_entities])
 }
 
 /// The same with more and more entities in Redis: copies of those that are there, under other keys.
 async fn entities(stand: &Stand, server: &Server, rounds: Rounds, most: usize) -> Result<Table> {
-    let mut connection = stand.connection().await?;
+    let (mut connection, redis) = (stand.connection().await?, stand.redis.id());
     let keys = stand.keys(1);
     let sample: Vec<&String> = keys.iter().take(1_000).flatten().collect();
     let values: Vec<Vec<u8>> = redis::cmd("MGET").arg(&sample).query_async(&mut connection).await?;
@@ -111,6 +95,8 @@ async fn entities(stand: &Stand, server: &Server, rounds: Rounds, most: usize) -
                     keys: Arc::new(keys),
                 },
                 beside: None,
+                redis: Some(redis),
+                sent: 0,
             },
             http(
                 &format!("{there} entities: :predict, 1 view"),
@@ -118,15 +104,10 @@ async fn entities(stand: &Stand, server: &Server, rounds: Rounds, most: usize) -
                 &[(address(server)?, server.id())],
                 &requests,
                 Some(0),
-            ),
+            )
+            .asking(redis),
         ];
-        let more = measure(
-            "Growth: entities in Redis (beside MGET)",
-            &mut arms,
-            stand.redis.id(),
-            rounds,
-        )
-        .await?;
+        let more = measure("Growth: entities in Redis (beside MGET)", &mut arms, rounds).await?;
         match &mut table {
             None => table = Some(more),
             Some(table) => table.lines.extend(more.lines),

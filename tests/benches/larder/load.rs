@@ -83,11 +83,12 @@ impl Requests {
     }
 }
 
-/// So many clients, each with a connection of its own that stays open, at these servers in turn, for some time.
+/// So many clients, each with a connection of its own that stays open, at these servers in turn, for some time. Each has sent so
+/// many requests before.
 pub(crate) async fn http(
     servers: &[SocketAddr],
     clients: usize,
-    lasts: Duration,
+    (lasts, sent): (Duration, usize),
     requests: &Arc<Requests>,
 ) -> Result<Load> {
     let mut connections = Vec::with_capacity(clients);
@@ -104,7 +105,7 @@ pub(crate) async fn http(
             let all = requests.0.len();
             let mut micros = Vec::new();
             // Far from each other, so that no two ask for the same at the same time.
-            let mut next = client * all / clients;
+            let mut next = client * all / clients + sent;
             while started.elapsed() < lasts {
                 next = (next + 1) % all;
                 let begun = Instant::now();

@@ -8,6 +8,7 @@ mod growth;
 mod load;
 mod materialize;
 mod peers;
+mod plain;
 mod process;
 mod report;
 mod serving;
@@ -22,8 +23,13 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
 use crate::arm::Rounds;
+use crate::plain::Way;
 use crate::report::Report;
 use crate::stand::Stand;
+
+/// As the predictor has it: the yardsticks are not to be slower for their allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 struct Cli {
@@ -45,7 +51,7 @@ struct Cli {
     #[arg(long)]
     peers: bool,
     /// Where the figures are written, as JSON
-    #[arg(long, value_name = "FILE", default_value = "bench.json")]
+    #[arg(long, value_name = "FILE", default_value = ".larder/bench.json")]
     out: PathBuf,
     /// Figures of an earlier run, to be compared with
     #[arg(long, value_name = "FILE")]
@@ -55,6 +61,9 @@ struct Cli {
     echo: Option<SocketAddr>,
     #[arg(long, hide = true)]
     answer: Option<PathBuf>,
+    /// Be the yardstick of materialization, on the stand of the variables
+    #[arg(long, hide = true)]
+    plain: Option<Way>,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -76,6 +85,9 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     if let (Some(address), Some(answer)) = (cli.echo, &cli.answer) {
         return echo::serve(address, answer);
+    }
+    if let Some(way) = cli.plain {
+        return way.go(cli.users);
     }
     // One thread for all clients: more would take the cores from what they measure.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

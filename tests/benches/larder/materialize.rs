@@ -1,37 +1,31 @@
 //! Materialization: full runs beside `COPY` to nowhere and `COPY`, packing and plain `SET`s of the same bytes; what readers notice;
 //! and what a value takes in Redis.
 
-use std::process::Child;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use feature_defs::codec::{Body, Field, Header, Schema, encode};
-use feature_defs::time::Timestamp;
-use feature_defs::value::{Value, ValueType};
-use futures_util::{StreamExt, TryStreamExt};
-use redis::Pipeline;
-use redis::aio::MultiplexedConnection;
-use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
 
-use crate::arm::mget;
+use crate::arm::{Until, mget};
 use crate::load::Load;
+use crate::plain::Way;
 use crate::process::{cpu_seconds, peak_memory};
 use crate::report::{Table, median};
 use crate::stand::{FEATURES, Stand};
 
 /// The view that is materialized: all features of a user in one value.
-const VIEW: &str = "v1_0";
-/// `SET`s that are sent together, and how many such batches are on their way.
-const SETS: usize = 500;
-const IN_FLIGHT: usize = 4;
+pub(crate) const VIEW: &str = "v1_0";
+/// So many bytes have come to Redis when writing has begun.
+const FIRST_WRITES: u64 = 1 << 20;
 
 /// What one way to bring all values into Redis took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) seconds: f64,
-    pub(crate) cpu: Option<f64>,
+    pub(crate) cpu: f64,
     pub(crate) redis_cpu: f64,
-    pub(crate) memory: Option<u64>,
+    pub(crate) memory: u64,
 }
 
 /// All tables about materialization.
@@ -49,19 +43,21 @@ async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
         "COPY, pack, SET: empty store",
         "COPY, pack, SET: overwriting",
         "materialize: empty store",
-        "materialize: nothing newer",
-        "materialize: overwriting",
+        "materialize: the same moment again",
+        "materialize: a later moment, overwriting",
     ];
     let yardsticks = [None, None, None, Some(1), Some(2), Some(2)];
     let mut taken: [Vec<Run>; 6] = Default::default();
     for _ in 0..rounds {
         stand.flush().await?;
-        taken[0].push(ours(stand, false).await?);
-        taken[1].push(ours(stand, true).await?);
-        taken[2].push(ours(stand, true).await?);
+        taken[0].push(watched(stand, Way::Copy.command(stand)?).await?);
+        taken[1].push(watched(stand, Way::Set.command(stand)?).await?);
+        taken[2].push(watched(stand, Way::Set.command(stand)?).await?);
         stand.flush().await?;
-        taken[3].push(run(stand, &[VIEW]).await?);
-        taken[4].push(run(stand, &[VIEW]).await?);
+        let moment = stand.moment().await?;
+        let as_of = [VIEW, "--as-of", &moment];
+        taken[3].push(run(stand, &as_of).await?);
+        taken[4].push(run(stand, &as_of).await?);
         stand.move_on().await?;
         taken[5].push(run(stand, &[VIEW]).await?);
     }
@@ -88,11 +84,9 @@ async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
             [
                 Some(of(&|run| rows / run.seconds)),
                 relation,
-                own[0].cpu.map(|_| of(&|run| run.cpu.unwrap_or_default() * 1e6 / rows)),
+                Some(of(&|run| run.cpu * 1e6 / rows)),
                 Some(of(&|run| run.redis_cpu * 1e6 / rows)),
-                own[0]
-                    .memory
-                    .map(|_| of(&|run| run.memory.unwrap_or_default() as f64 / 1e6)),
+                Some(of(&|run| run.memory as f64 / 1e6)),
             ],
         );
     }
@@ -107,25 +101,18 @@ async fn readers(stand: &Stand, rounds: usize) -> Result<Table> {
     let keys = stand.keys(5);
     let names = ["quiet", "while plain SETs overwrite", "while a full run overwrites"];
     let mut table = Table::new(
-        "MGETs of 5 values meanwhile",
+        "MGETs of 5 values, from the first write to the last",
         &["clients", "reads/s", "p50 µs", "p99 µs", "p99, of quiet"],
     );
     for clients in [1, 16] {
         let mut taken: [Vec<Load>; 3] = Default::default();
         for _ in 0..rounds {
-            taken[0].push(mget(&connection, clients, Duration::from_secs(1), &keys).await?);
-            let (load, wrote) = tokio::join!(
-                mget(&connection, clients, Duration::from_secs(1), &keys),
-                ours(stand, true)
-            );
-            wrote?;
-            taken[1].push(load?);
+            taken[0].push(mget(&connection, clients, Until::after(Duration::from_secs(1)), &keys).await?);
+            taken[1].push(reads_while(stand, Way::Set.command(stand)?, clients).await?);
             stand.move_on().await?;
-            let mut child = stand.command("feature-server").args(["materialize", VIEW]).spawn()?;
-            // It is reading from Postgres at first.
-            let load = mget(&connection, clients, Duration::from_secs(1), &keys).await?;
-            ensure!(child.wait()?.success(), "materialize failed");
-            taken[2].push(load);
+            let mut command = stand.command("feature-server");
+            command.args(["materialize", VIEW]);
+            taken[2].push(reads_while(stand, command, clients).await?);
         }
         let p99 = |load: &Load| load.percentile(0.99);
         for (name, own) in names.into_iter().zip(&taken) {
@@ -137,7 +124,7 @@ async fn readers(stand: &Stand, rounds: usize) -> Result<Table> {
                     .collect(),
             );
             table.line(
-                name,
+                format!("{name}, {clients} client(s)"),
                 [
                     Some(clients as f64),
                     Some(of(&Load::rate)),
@@ -176,119 +163,65 @@ async fn memory(stand: &Stand) -> Result<Table> {
     Ok(table)
 }
 
-/// A full run of the feature server's, as a process of its own.
+/// A full run of the feature server's.
 pub(crate) async fn run(stand: &Stand, views: &[&str]) -> Result<Run> {
-    let redis = stand.redis.id();
-    let (started, redis_before) = (Instant::now(), cpu_seconds(redis)?);
-    let mut child = stand.command("feature-server").arg("materialize").args(views).spawn()?;
-    let (cpu, memory) = watched(&mut child).await?;
-    Ok(Run {
-        seconds: started.elapsed().as_secs_f64(),
-        cpu: Some(cpu),
-        redis_cpu: cpu_seconds(redis)? - redis_before,
-        memory: Some(memory),
-    })
+    let mut command = stand.command("feature-server");
+    command.arg("materialize").args(views);
+    watched(stand, command).await
 }
 
-/// Waits for a process; the CPU and the memory that it took, as last seen.
-async fn watched(child: &mut Child) -> Result<(f64, u64)> {
-    let mut last = (0.0, 0);
+/// What a process takes until it ends.
+async fn watched(stand: &Stand, mut command: Command) -> Result<Run> {
+    let redis = stand.redis.id();
+    let (started, redis_before) = (Instant::now(), cpu_seconds(redis)?);
+    let mut child = command.spawn()?;
+    let (mut cpu, mut memory) = (0.0, 0);
     loop {
         // What has ended is a zombie until it is waited for: it has its times still, and no memory.
-        let seen = (cpu_seconds(child.id()), peak_memory(child.id()));
-        last = (seen.0.unwrap_or(last.0), seen.1.unwrap_or(last.1));
+        cpu = cpu_seconds(child.id()).unwrap_or(cpu);
+        memory = peak_memory(child.id()).unwrap_or(memory);
         if let Some(status) = child.try_wait()? {
-            ensure!(status.success(), "materialize failed: {status}");
-            return Ok(last);
+            ensure!(status.success(), "{}: {status}", command.get_program().display());
+            break;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// The same rows by `COPY`, and, if `set`, packed as values and written by plain `SET`s.
-async fn ours(stand: &Stand, set: bool) -> Result<Run> {
-    let redis = stand.redis.id();
-    let (started, redis_before) = (Instant::now(), cpu_seconds(redis)?);
-    let mut database = PgConnection::connect(&stand.database.url).await?;
-    let columns: Vec<String> = (0..FEATURES).map(|i| format!("f{i}")).collect();
-    let select = format!(
-        "COPY (SELECT user_id, happened_at, created_at, {} FROM events) TO STDOUT (FORMAT binary)",
-        columns.join(", ")
-    );
-    let mut rows = database.copy_out_raw(&select).await?;
-    let connection = stand.connection().await?;
-    let schema = Schema::new(columns.iter().map(|name| field(name)).collect::<Result<_>>()?);
-    let mut count = 0;
-    let mut sets = Pipeline::with_capacity(SETS);
-    let mut sending = futures_util::stream::FuturesUnordered::new();
-    while let Some(chunk) = rows.try_next().await? {
-        // The first chunk begins with the stream's head, and the last one is its end.
-        let row = chunk
-            .strip_prefix(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0")
-            .unwrap_or(&chunk);
-        if row.len() < 4 {
-            continue;
-        }
-        count += 1;
-        if set {
-            let (key, value) = packed(row, &schema).context("a row of COPY")?;
-            sets.cmd("SET").arg(key).arg(value);
-        }
-        if sets.len() == SETS {
-            let full = std::mem::replace(&mut sets, Pipeline::with_capacity(SETS));
-            sending.push(send(connection.clone(), full));
-            if sending.len() == IN_FLIGHT {
-                sending.next().await.transpose()?;
-            }
-        }
-    }
-    sending.push(send(connection, sets));
-    sending.try_collect::<Vec<()>>().await?;
-    ensure!(count == stand.users, "{count} rows of {}", stand.users);
     Ok(Run {
         seconds: started.elapsed().as_secs_f64(),
-        cpu: None,
+        cpu,
         redis_cpu: cpu_seconds(redis)? - redis_before,
-        memory: None,
+        memory,
     })
 }
 
-async fn send(mut connection: MultiplexedConnection, sets: Pipeline) -> Result<()> {
-    match sets.is_empty() {
-        true => Ok(()),
-        false => Ok(sets.query_async::<()>(&mut connection).await?),
+/// Reads while a process writes, from its first write to its end.
+async fn reads_while(stand: &Stand, mut command: Command, clients: usize) -> Result<Load> {
+    let (connection, keys) = (stand.connection().await?, stand.keys(5));
+    let before = stand.bytes_received().await?;
+    let mut child = command.spawn()?;
+    while stand.bytes_received().await? < before + FIRST_WRITES {
+        ensure!(
+            child.try_wait()?.is_none(),
+            "{} wrote nothing",
+            command.get_program().display()
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-}
-
-fn field(name: &str) -> Result<Field> {
-    Ok(Field {
-        name: name.parse().map_err(|error| anyhow::anyhow!("{name}: {error}"))?,
-        value_type: ValueType::Float32,
-    })
-}
-
-/// The key and the stored bytes of a row of binary `COPY`; `None` if it is cut short.
-fn packed(row: &[u8], schema: &Schema) -> Option<(String, Vec<u8>)> {
-    let mut rest = row.get(2..)?;
-    let mut next = || {
-        let (length, tail) = rest.split_first_chunk()?;
-        let (field, tail) = tail.split_at_checked(usize::try_from(i32::from_be_bytes(*length)).ok()?)?;
-        rest = tail;
-        Some(field)
+    let stop = CancellationToken::new();
+    let ended = async {
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        stop.cancel();
+        ensure!(status.success(), "{}: {status}", command.get_program().display());
+        Ok(())
     };
-    let user = i64::from_be_bytes(next()?.try_into().ok()?);
-    let mut time = || Some(Timestamp::from_micros(i64::from_be_bytes(next()?.try_into().ok()?)));
-    let (event, created) = (time()?, time());
-    let header = Header {
-        event,
-        created,
-        as_of: event,
-    };
-    let value = |_| Some(Some(Value::Float32(f32::from_be_bytes(next()?.try_into().ok()?))));
-    let values = (0..FEATURES).map(value).collect::<Option<_>>()?;
-    let mut blob = Vec::with_capacity(200);
-    encode(schema, header, &Body::Values(values), &mut blob);
-    Some((format!("larder:bench:{VIEW}:{{user_id={user}}}"), blob))
+    let (load, ended) = tokio::join!(mget(&connection, clients, Until::stopped(&stop), &keys), ended);
+    ended?;
+    load
 }
 
 impl Stand {
@@ -306,6 +239,23 @@ impl Stand {
         sqlx::query(moved).execute(&self.database.pool).await?;
         sqlx::query("VACUUM events").execute(&self.database.pool).await?;
         Ok(())
+    }
+
+    /// The database's clock.
+    async fn moment(&self) -> Result<String> {
+        let select = r#"SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#;
+        Ok(sqlx::query_scalar(select).fetch_one(&self.database.pool).await?)
+    }
+
+    async fn bytes_received(&self) -> Result<u64> {
+        let info: String = redis::cmd("INFO")
+            .arg("stats")
+            .query_async(&mut self.connection().await?)
+            .await?;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_net_input_bytes:"));
+        Ok(line.context("INFO tells total_net_input_bytes")?.trim().parse()?)
     }
 
     async fn used_memory(&self) -> Result<f64> {

@@ -21,7 +21,7 @@ use crate::stand::{FEATURES, Stand, address};
 
 /// Longer than any of them takes to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
-/// One worker, one core: what is compared is cost.
+/// Each of the servers answers on one thread, so that rates tell of one core.
 const WORKERS: &str = "1";
 
 pub(crate) async fn tables(stand: &Stand, rounds: Rounds) -> Result<Vec<Table>> {
@@ -43,7 +43,7 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds) -> Result<Vec<Table>> 
     let mut runs = Vec::new();
     for _ in 0..rounds.count.div_ceil(2) {
         redis::cmd("FLUSHALL")
-            .query_async::<()>(&mut crate::stand::connection(&theirs).await?)
+            .query_async::<()>(&mut crate::stand::connection_to(&theirs.url()).await?)
             .await?;
         stand.flush().await?;
         let run = feast(&["materialize", "--folder", &folder.display().to_string()])?;
@@ -51,7 +51,7 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds) -> Result<Vec<Table>> 
     }
     Ok(vec![
         materialized(stand, &runs)?,
-        looked_up(stand, &folder, &prepared, rounds).await?,
+        looked_up(stand, &theirs, &folder, &prepared, rounds).await?,
         inferred(stand, rounds).await?,
     ])
 }
@@ -62,8 +62,8 @@ fn materialized(stand: &Stand, runs: &[(Value, materialize::Run)]) -> Result<Tab
         median(runs.iter().map(|(theirs, ours)| figure(theirs, ours)).collect())
     };
     let told = |theirs: &Value, name: &str| theirs[name].as_f64().unwrap_or(f64::NAN);
-    let cpu = |ours: &materialize::Run| ours.cpu.unwrap_or(f64::NAN);
-    let memory = |ours: &materialize::Run| ours.memory.map_or(f64::NAN, |bytes| bytes as f64);
+    let cpu = |ours: &materialize::Run| ours.cpu;
+    let memory = |ours: &materialize::Run| ours.memory as f64;
     ensure!(
         runs.iter().all(|(theirs, _)| told(theirs, "rows") == rows),
         "Feast wrote another number of rows: {runs:?}"
@@ -98,7 +98,13 @@ fn materialized(stand: &Stand, runs: &[(Value, materialize::Run)]) -> Result<Tab
     Ok(table)
 }
 
-async fn looked_up(stand: &Stand, folder: &Path, prepared: &Value, rounds: Rounds) -> Result<Table> {
+async fn looked_up(
+    stand: &Stand,
+    theirs: &RedisServer,
+    folder: &Path,
+    prepared: &Value,
+    rounds: Rounds,
+) -> Result<Table> {
     let port = free_port()?;
     let mut command = Command::new(required("LARDER_BENCH_FEAST_PYTHON"));
     // Not by its script, which has the path that the environment was made at.
@@ -109,8 +115,8 @@ async fn looked_up(stand: &Stand, folder: &Path, prepared: &Value, rounds: Round
     command.args(["--no-access-log", "--max-requests", "0", "--registry_ttl_sec", "3600"]);
     let feast = Peer::start("feast", command, port, "/health").await?;
     let (larder, predictor) = (
-        Server::start("feature-server", stand.dir.path(), &stand.variables(&stand.redis)).await?,
-        stand.predictor().await?,
+        on_one_thread(stand, "feature-server").await?,
+        on_one_thread(stand, "predictor").await?,
     );
     let users = || (0..DISTINCT).map(|i| i % stand.users + 1);
     let body = |features: Value| {
@@ -123,35 +129,38 @@ async fn looked_up(stand: &Stand, folder: &Path, prepared: &Value, rounds: Round
     let mut arms = Vec::new();
     for clients in [1, 8] {
         let at = arms.len();
-        arms.push(http(
-            "Feast: /get-online-features",
-            clients,
-            &[(feast.address, feast.worker()?)],
-            &asked,
-            None,
-        ));
-        arms.push(http(
-            "Larder: /get-online-features",
-            clients,
-            &[(address(&larder)?, larder.id())],
-            &ours,
-            Some(at),
-        ));
-        arms.push(http(
-            "Larder: :predict of the same features",
-            clients,
-            &[(address(&predictor)?, predictor.id())],
-            &predicted,
-            Some(at),
-        ));
+        arms.push(
+            http(
+                "Feast: /get-online-features",
+                clients,
+                &[(feast.address, feast.worker()?)],
+                &asked,
+                None,
+            )
+            .asking(theirs.id()),
+        );
+        arms.push(
+            http(
+                "Larder: /get-online-features",
+                clients,
+                &[(address(&larder)?, larder.id())],
+                &ours,
+                Some(at),
+            )
+            .asking(stand.redis.id()),
+        );
+        arms.push(
+            http(
+                "Larder: :predict of the same features",
+                clients,
+                &[(address(&predictor)?, predictor.id())],
+                &predicted,
+                Some(at),
+            )
+            .asking(stand.redis.id()),
+        );
     }
-    measure(
-        "30 features in 3 views, beside Feast",
-        &mut arms,
-        stand.redis.id(),
-        rounds,
-    )
-    .await
+    measure("30 features in 3 views, beside Feast", &mut arms, rounds).await
 }
 
 async fn inferred(stand: &Stand, rounds: Rounds) -> Result<Table> {
@@ -175,7 +184,7 @@ async fn inferred(stand: &Stand, rounds: Rounds) -> Result<Table> {
         .args(["-c", "from mlserver.cli import main; main()", "start"])
         .arg(&folder);
     let peer = Peer::start("mlserver", command, port, "/v2/models/bench/ready").await?;
-    let predictor = stand.predictor().await?;
+    let predictor = on_one_thread(stand, "predictor").await?;
     let (theirs, ours): (Arc<Requests>, Arc<Requests>) = (inferences("bench"), inferences("gbdt_tensors"));
     let mut arms: Vec<Arm> = Vec::new();
     for clients in [1, 8] {
@@ -198,10 +207,16 @@ async fn inferred(stand: &Stand, rounds: Rounds) -> Result<Table> {
     measure(
         "/v2/models/…/infer of the same GBDT, beside MLServer",
         &mut arms,
-        stand.redis.id(),
         rounds,
     )
     .await
+}
+
+/// A server of ours that has one worker, too.
+async fn on_one_thread(stand: &Stand, name: &str) -> Result<Server> {
+    let mut variables = stand.variables(&stand.redis).to_vec();
+    variables.push(("TOKIO_WORKER_THREADS", WORKERS.to_owned()));
+    Server::start(name, stand.dir.path(), &variables).await
 }
 
 /// What a script in `tests/python` says, run by the Python that a variable names.
@@ -210,10 +225,10 @@ fn script(name: &str, python: &str, args: &[&str]) -> Result<Value> {
         .arg(root().join("tests/python").join(name))
         .args(args)
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("{name} starts"))?;
-    ensure!(output.status.success(), "{name} {args:?}: {}", output.status);
+    ensure!(output.status.success(), "{name}: {}", output.status);
     serde_json::from_slice(&output.stdout).with_context(|| format!("{name} says JSON"))
 }
 

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 /// All that one run measured.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
-    pub(crate) machine: Vec<(String, String)>,
     pub(crate) tables: Vec<Table>,
 }
 

@@ -51,13 +51,7 @@ impl Bench<'_> {
             let at = arms.len();
             arms.push(http("echo of the same bodies", clients, &[echo], &requests, None));
             arms.push(self.mget(5, clients).await?);
-            arms.push(http(
-                ":predict, 5 views, GBDT",
-                clients,
-                &[self.server],
-                &requests,
-                Some(at),
-            ));
+            arms.push(self.predictor(":predict, 5 views, GBDT", clients, &requests, Some(at)));
         }
         self.measure(":predict beside its parts", &mut arms).await
     }
@@ -70,13 +64,7 @@ impl Bench<'_> {
             let at = arms.len();
             arms.push(http(&format!("echo, {views} view(s)"), 8, &[echo], &requests, None));
             arms.push(self.mget(views, 8).await?);
-            arms.push(http(
-                &format!(":predict, {views} view(s)"),
-                8,
-                &[self.server],
-                &requests,
-                Some(at),
-            ));
+            arms.push(self.predictor(&format!(":predict, {views} view(s)"), 8, &requests, Some(at)));
         }
         self.measure(":predict by number of views", &mut arms).await
     }
@@ -88,13 +76,7 @@ impl Bench<'_> {
             for rows in [1, 10, 100] {
                 let requests = self.of_rows("gbdt_5", rows);
                 let beside = (rows > 1).then_some(at);
-                arms.push(http(
-                    &format!(":predict, {rows} row(s)"),
-                    clients,
-                    &[self.server],
-                    &requests,
-                    beside,
-                ));
+                arms.push(self.predictor(&format!(":predict, {rows} row(s)"), clients, &requests, beside));
             }
         }
         self.measure(":predict by rows of a request (beside one row)", &mut arms)
@@ -110,21 +92,21 @@ impl Bench<'_> {
         // Of five requests four are of 100 users, which are soon kept, and one of a user that nobody asked for.
         let mixed = |model: &str| {
             let user = |i: usize| if i % 5 == 0 { 1_000 + i } else { 1 + i % 100 };
-            self.of_users(model, (0..DISTINCT.min(self.stand.users - 1_000)).map(user).collect())
+            self.of_users(model, (0..self.stand.users - 1_000).map(user).collect())
         };
         for kept in [&hits, &slow_hits] {
             ask_all(self.server.0, kept).await?;
         }
         let (mixed_kept, mixed_without) = (mixed("slow_kept"), mixed("slow"));
-        let to = &[self.server];
+        let ask = |name: &str, requests: &Arc<Requests>, beside| self.predictor(name, 8, requests, beside);
         let mut arms = vec![
             self.model_alone("slow")?,
-            http("GBDT, no cache", 8, to, &misses, None),
-            http("GBDT, all hits", 8, to, &hits, Some(1)),
-            http("slow model, no cache", 8, to, &slow, None),
-            http("slow model, all hits", 8, to, &slow_hits, Some(3)),
-            http("slow model, no cache, 80 % repeated", 8, to, &mixed_without, None),
-            http("slow model, cache, 80 % repeated", 8, to, &mixed_kept, Some(5)),
+            ask("GBDT, no cache", &misses, None),
+            ask("GBDT, all hits", &hits, Some(1)),
+            ask("slow model, no cache", &slow, None),
+            ask("slow model, all hits", &slow_hits, Some(3)),
+            ask("slow model, no cache, 80 % repeated", &mixed_without, None),
+            ask("slow model, cache, 80 % repeated", &mixed_kept, Some(5)),
         ];
         self.measure("The prediction cache (beside the same without)", &mut arms)
             .await
@@ -153,7 +135,12 @@ impl Bench<'_> {
     }
 
     async fn measure(&self, title: &str, arms: &mut [Arm]) -> Result<Table> {
-        measure(title, arms, self.stand.redis.id(), self.rounds).await
+        measure(title, arms, self.rounds).await
+    }
+
+    /// Predictions of stored features.
+    fn predictor(&self, name: &str, clients: usize, requests: &Arc<Requests>, beside: Option<usize>) -> Arm {
+        http(name, clients, &[self.server], requests, beside).asking(self.stand.redis.id())
     }
 
     /// An echo that answers as the predictor does.
@@ -190,6 +177,8 @@ impl Bench<'_> {
                 keys: self.stand.keys(views),
             },
             beside: None,
+            redis: Some(self.stand.redis.id()),
+            sent: 0,
         })
     }
 
@@ -203,6 +192,8 @@ impl Bench<'_> {
                 width: FEATURES,
             },
             beside: None,
+            redis: None,
+            sent: 0,
         })
     }
 }
@@ -223,6 +214,8 @@ pub(crate) fn http(
             requests: Arc::clone(requests),
         },
         beside,
+        redis: None,
+        sent: 0,
     }
 }
 

@@ -100,7 +100,7 @@ impl Stand {
 
     /// A connection to its Redis as fast as the client makes them.
     pub(crate) async fn connection(&self) -> Result<MultiplexedConnection> {
-        connection(&self.redis).await
+        connection_to(&self.redis.url()).await
     }
 
     /// The model of a file, in this process, on one thread.
@@ -155,8 +155,8 @@ impl Stand {
 }
 
 /// A connection to a Redis as fast as the client makes them.
-pub(crate) async fn connection(redis: &RedisServer) -> Result<MultiplexedConnection> {
-    let info = redis::IntoConnectionInfo::into_connection_info(redis.url())?;
+pub(crate) async fn connection_to(redis: &str) -> Result<MultiplexedConnection> {
+    let info = redis::IntoConnectionInfo::into_connection_info(redis)?;
     let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let client = redis::Client::open(info)?;

@@ -48,13 +48,10 @@ impl Load {
         self.answers() as f64 / self.seconds
     }
 
-    /// The latency that this part of the answers did not exceed, in microseconds.
-    pub(crate) fn percentile(&self, part: f64) -> f64 {
+    /// The latency that so many of a hundred answers did not exceed, in microseconds.
+    pub(crate) fn percentile(&self, of_hundred: usize) -> f64 {
         let last = self.micros.len().saturating_sub(1);
-        self.micros
-            .get((last as f64 * part).round() as usize)
-            .copied()
-            .unwrap_or(f64::NAN)
+        self.micros.get(last * of_hundred / 100).copied().unwrap_or(f64::NAN)
     }
 }
 

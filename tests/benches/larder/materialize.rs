@@ -114,7 +114,7 @@ async fn readers(stand: &Stand, rounds: usize) -> Result<Table> {
             command.args(["materialize", VIEW]);
             taken[2].push(reads_while(stand, command, clients).await?);
         }
-        let p99 = |load: &Load| load.percentile(0.99);
+        let p99 = |load: &Load| load.percentile(99);
         for (name, own) in names.into_iter().zip(&taken) {
             let of = |figure: &dyn Fn(&Load) -> f64| median(own.iter().map(figure).collect());
             let ratio = median(
@@ -128,7 +128,7 @@ async fn readers(stand: &Stand, rounds: usize) -> Result<Table> {
                 [
                     Some(clients as f64),
                     Some(of(&Load::rate)),
-                    Some(of(&|load| load.percentile(0.5))),
+                    Some(of(&|load| load.percentile(50))),
                     Some(of(&p99)),
                     Some(ratio),
                 ],

@@ -91,7 +91,7 @@ impl Bench<'_> {
         let slow = self.of_rows("slow", 1);
         // Of five requests four are of 100 users, which are soon kept, and one of a user that nobody asked for.
         let mixed = |model: &str| {
-            let user = |i: usize| if i % 5 == 0 { 1_000 + i } else { 1 + i % 100 };
+            let user = |i: usize| if i.is_multiple_of(5) { 1_000 + i } else { 1 + i % 100 };
             self.of_users(model, (0..self.stand.users - 1_000).map(user).collect())
         };
         for kept in [&hits, &slow_hits] {

@@ -107,9 +107,9 @@ impl Stand {
     pub(crate) fn session(&self, model: &str) -> Result<Session> {
         let path = self.dir.path().join(format!("{model}.onnx"));
         let builder = || -> ort::Result<Session> {
-            Ok(Session::builder(&self.runtime)?
+            Session::builder(&self.runtime)?
                 .with_intra_threads(1)?
-                .commit_from_file(&path)?)
+                .commit_from_file(&path)
         };
         builder().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
     }

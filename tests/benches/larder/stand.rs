@@ -77,7 +77,7 @@ impl Stand {
     }
 
     /// The variables that tell a program of this stand, and of a Redis.
-    pub(crate) fn variables(&self, redis: &RedisServer) -> [(&'static str, String); 5] {
+    pub(crate) fn variables(&self, redis: &RedisServer) -> [(&'static str, String); 6] {
         let folder = |name: &str| self.dir.path().join(name).display().to_string();
         [
             ("DATABASE_URL", self.database.url.clone()),
@@ -85,6 +85,7 @@ impl Stand {
             ("LARDER_FEATURES", folder("features")),
             ("LARDER_MODELS", folder("models")),
             ("LARDER_ONNXRUNTIME", required("LARDER_ONNXRUNTIME")),
+            ("LARDER_LOG", "warn".to_owned()),
         ]
     }
 

@@ -202,9 +202,6 @@ impl OnlineReader {
             }
             answers.extend(values);
         }
-        if asked.len() == lookups.len() && answers.len() == asked.len() {
-            return Ok(answers);
-        }
         let mut answers = answers.into_iter();
         let mut answer = |lookup: &Lookup<'_>| lookup.key.and_then(|_| answers.next()).unwrap_or(Value::Nil);
         Ok(lookups.iter().map(&mut answer).collect())

@@ -28,6 +28,29 @@ pub fn free_port() -> Result<u16> {
     Ok(free.local_addr()?.port())
 }
 
+/// Whether somebody listens at a port.
+pub async fn is_open(port: u16) -> bool {
+    tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+}
+
+/// Waits until a program that was started is up.
+///
+/// # Errors
+/// It ends, or is not up in time.
+pub async fn until_up(name: &str, child: &mut Child, mut is_up: impl AsyncFnMut() -> bool) -> Result<()> {
+    let give_up = Instant::now() + STARTS_WITHIN;
+    while !is_up().await {
+        if let Some(status) = child.try_wait()? {
+            bail!("{name} ended at its start: {status}");
+        }
+        if Instant::now() > give_up {
+            bail!("{name} does not answer");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 impl Server {
     /// Starts `PROGRAM serve` with these variables, and waits until it answers.
     ///
@@ -49,16 +72,7 @@ impl Server {
             child,
             base: format!("http://127.0.0.1:{port}"),
         };
-        let give_up = Instant::now() + STARTS_WITHIN;
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{name} ended at its start: {status}");
-            }
-            if Instant::now() > give_up {
-                bail!("{name} does not answer");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_up(name, &mut server.child, async || is_open(port).await).await?;
         Ok(server)
     }
 

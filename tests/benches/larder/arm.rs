@@ -8,9 +8,8 @@ use anyhow::{Context, Result};
 use ort::session::Session;
 use ort::value::TensorRef;
 use redis::aio::MultiplexedConnection;
-use tokio_util::sync::CancellationToken;
 
-use crate::load::{Load, Requests, http};
+use crate::load::{Load, Requests, Until, http};
 use crate::process::cpu_seconds;
 use crate::report::{Table, median};
 
@@ -160,45 +159,15 @@ impl Work {
     }
 }
 
-/// When a load ends.
-#[derive(Debug, Clone)]
-pub(crate) struct Until {
-    at: Instant,
-    stop: CancellationToken,
-}
-
-impl Until {
-    /// After this time.
-    pub(crate) fn after(lasts: Duration) -> Self {
-        Self {
-            at: Instant::now() + lasts,
-            stop: CancellationToken::new(),
-        }
-    }
-
-    /// When it is told to.
-    pub(crate) fn stopped(stop: &CancellationToken) -> Self {
-        Self {
-            at: Instant::now() + Duration::from_secs(3_600),
-            stop: stop.clone(),
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.stop.is_cancelled() || Instant::now() >= self.at
-    }
-}
-
 pub(crate) async fn mget(
     connection: &MultiplexedConnection,
     clients: usize,
     until: Until,
     keys: &Arc<Vec<Vec<String>>>,
 ) -> Result<Load> {
-    let started = Instant::now();
     let asking = (0..clients).map(|client| {
         let (mut connection, keys, until) = (connection.clone(), Arc::clone(keys), until.clone());
-        tokio::spawn(async move {
+        async move {
             let mut next = client * keys.len() / clients;
             let mut micros = Vec::new();
             while !until.is_over() {
@@ -208,13 +177,8 @@ pub(crate) async fn mget(
                 anyhow::ensure!(values.iter().all(|value| !value.is_empty()), "a value is missing");
                 micros.push(begun.elapsed().as_secs_f64() * 1e6);
             }
-            anyhow::Ok(micros)
-        })
+            Ok(micros)
+        }
     });
-    let asking: Vec<_> = asking.collect();
-    let mut micros = Vec::new();
-    for client in asking {
-        micros.extend(client.await??);
-    }
-    Ok(Load::new(micros, started.elapsed()))
+    Load::of_clients(asking).await
 }

@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use axum::http::header;
 use axum::serve::ListenerExt;
 use axum::{Json, routing::post};
-use end_to_end::servers::free_port;
+use end_to_end::servers::{free_port, is_open, until_up};
 use serde_json::Value;
 
 /// A running echo, killed when it is dropped.
@@ -32,10 +32,8 @@ impl Echo {
             .stdin(Stdio::null())
             .spawn()
             .context("starting the echo")?;
-        let echo = Self { child, address };
-        while tokio::net::TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        let mut echo = Self { child, address };
+        until_up("the echo", &mut echo.child, async || is_open(address.port()).await).await?;
         Ok(echo)
     }
 

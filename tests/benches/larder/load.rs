@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 /// What came of some clients' asking for some time.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +31,20 @@ impl Load {
         Ok(Self::new(micros, started.elapsed()))
     }
 
-    pub(crate) fn new(mut micros: Vec<f64>, lasted: Duration) -> Self {
+    /// Clients that ask at the same time, each until it gives how long its answers took.
+    pub(crate) async fn of_clients(
+        clients: impl Iterator<Item = impl Future<Output = Result<Vec<f64>>> + Send + 'static>,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        let asking: Vec<_> = clients.map(tokio::spawn).collect();
+        let mut micros = Vec::new();
+        for client in asking {
+            micros.extend(client.await??);
+        }
+        Ok(Self::new(micros, started.elapsed()))
+    }
+
+    fn new(mut micros: Vec<f64>, lasted: Duration) -> Self {
         micros.sort_by(f64::total_cmp);
         Self {
             micros,
@@ -52,6 +66,35 @@ impl Load {
     pub(crate) fn percentile(&self, of_hundred: usize) -> f64 {
         let last = self.micros.len().saturating_sub(1);
         self.micros.get(last * of_hundred / 100).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// When a load ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Until {
+    at: Instant,
+    stop: CancellationToken,
+}
+
+impl Until {
+    /// After this time.
+    pub(crate) fn after(lasts: Duration) -> Self {
+        Self {
+            at: Instant::now() + lasts,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// When it is told to.
+    pub(crate) fn stopped(stop: &CancellationToken) -> Self {
+        Self {
+            at: Instant::now() + Duration::from_secs(3_600),
+            stop: stop.clone(),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.is_cancelled() || Instant::now() >= self.at
     }
 }
 
@@ -95,29 +138,25 @@ pub(crate) async fn http(
         connection.ask(&requests.0[client % requests.0.len()]).await?;
         connections.push(connection);
     }
-    let started = Instant::now();
+    // From here on: who connects last asks as long.
+    let until = Until::after(lasts);
     let asking = connections.into_iter().enumerate().map(|(client, mut connection)| {
-        let requests = Arc::clone(requests);
-        tokio::spawn(async move {
+        let (requests, until) = (Arc::clone(requests), until.clone());
+        async move {
             let all = requests.0.len();
             let mut micros = Vec::new();
             // Far from each other, so that no two ask for the same at the same time.
             let mut next = client * all / clients + sent;
-            while started.elapsed() < lasts {
+            while !until.is_over() {
                 next = (next + 1) % all;
                 let begun = Instant::now();
                 connection.ask(&requests.0[next]).await?;
                 micros.push(begun.elapsed().as_secs_f64() * 1e6);
             }
-            anyhow::Ok(micros)
-        })
+            Ok(micros)
+        }
     });
-    let asking: Vec<_> = asking.collect();
-    let mut micros = Vec::new();
-    for client in asking {
-        micros.extend(client.await??);
-    }
-    Ok(Load::new(micros, started.elapsed()))
+    Load::of_clients(asking).await
 }
 
 /// The body of the last answer, after all requests have been sent once.

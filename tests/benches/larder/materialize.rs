@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tokio_util::sync::CancellationToken;
 
-use crate::arm::{Until, mget};
-use crate::load::Load;
+use crate::arm::mget;
+use crate::load::{Load, Until};
 use crate::plain::Way;
 use crate::process::{cpu_seconds, peak_memory};
 use crate::report::{Table, median};
@@ -17,7 +17,7 @@ use crate::stand::{FEATURES, Stand};
 /// The view that is materialized: all features of a user in one value.
 pub(crate) const VIEW: &str = "v1_0";
 /// So many bytes have come to Redis when writing has begun.
-const FIRST_WRITES: u64 = 1 << 20;
+const FIRST_WRITES: u64 = 64 << 10;
 
 /// What one way to bring all values into Redis took.
 #[derive(Debug, Clone, Copy)]
@@ -195,28 +195,25 @@ async fn watched(stand: &Stand, mut command: Command) -> Result<Run> {
 }
 
 /// Reads while a process writes, from its first write to its end.
-async fn reads_while(stand: &Stand, mut command: Command, clients: usize) -> Result<Load> {
+async fn reads_while(stand: &Stand, command: Command, clients: usize) -> Result<Load> {
     let (connection, keys) = (stand.connection().await?, stand.keys(5));
     let before = stand.bytes_received().await?;
-    let mut child = command.spawn()?;
+    let program = command.get_program().to_owned();
+    let mut child = tokio::process::Command::from(command).spawn()?;
     while stand.bytes_received().await? < before + FIRST_WRITES {
         ensure!(
             child.try_wait()?.is_none(),
-            "{} wrote nothing",
-            command.get_program().display()
+            "{} ended before anybody could read meanwhile: take more --users",
+            program.display()
         );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let stop = CancellationToken::new();
     let ended = async {
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
+        let status = child.wait().await;
         stop.cancel();
-        ensure!(status.success(), "{}: {status}", command.get_program().display());
+        let status = status?;
+        ensure!(status.success(), "{}: {status}", program.display());
         Ok(())
     };
     let (load, ended) = tokio::join!(mget(&connection, clients, Until::stopped(&stop), &keys), ended);

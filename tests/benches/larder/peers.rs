@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use end_to_end::env::{required, root};
 use end_to_end::redis_server::RedisServer;
-use end_to_end::servers::{Server, free_port};
+use end_to_end::servers::{Server, free_port, until_up};
 use serde_json::{Value, json};
 
 use crate::arm::{Arm, Rounds, measure};
@@ -19,8 +18,6 @@ use crate::report::{Table, median};
 use crate::serving::{DISTINCT, http, inferences};
 use crate::stand::{FEATURES, Stand, address};
 
-/// Longer than any of them takes to start.
-const STARTS_WITHIN: Duration = Duration::from_secs(120);
 /// Each of the servers answers on one thread, so that rates tell of one core.
 const WORKERS: &str = "1";
 
@@ -250,15 +247,9 @@ impl Peer {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
         };
-        let give_up = Instant::now() + STARTS_WITHIN;
         // Its port may be open before its model or its worker is there.
-        while ask_once(peer.address, &ready).await.is_err() {
-            if let Some(status) = peer.child.try_wait()? {
-                bail!("{name} ended at its start: {status}");
-            }
-            ensure!(Instant::now() < give_up, "{name} does not answer");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let (child, address) = (&mut peer.child, peer.address);
+        until_up(name, child, async || ask_once(address, &ready).await.is_ok()).await?;
         Ok(peer)
     }
 

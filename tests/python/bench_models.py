@@ -1,7 +1,7 @@
 """Writes the models that `cargo xtask bench` runs: 30 float32 features in, one number out.
 
-Usage: bench_models.py FOLDER. Writes gbdt.onnx (100 trees of 31 leaves), mlp.onnx (30-128-64-1) and slow.onnx (matrix products of
-about 5 ms, whatever the number of rows).
+Usage: bench_models.py FOLDER PRODUCTS. Writes gbdt.onnx (100 trees of 31 leaves), mlp.onnx (30-128-64-1) and slow.onnx (that many
+products of matrices, whatever the number of rows).
 """
 
 import sys
@@ -79,7 +79,7 @@ def mlp(path, widths=(FEATURES, 128, 64, 1)):
     save(path, nodes, initializers)
 
 
-def slow(path, products=10, width=256):
+def slow(path, products, width=256):
     """The sum of a row's features, after that many products of matrices that nobody can leave out."""
     seed = RANDOM.normal(size=(width, width)).astype(np.float32) / width
     nodes = [h.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=1)]
@@ -98,4 +98,4 @@ def slow(path, products=10, width=256):
 folder = Path(sys.argv[1])
 gbdt(folder / "gbdt.onnx")
 mlp(folder / "mlp.onnx")
-slow(folder / "slow.onnx")
+slow(folder / "slow.onnx", int(sys.argv[2]))

@@ -42,24 +42,29 @@ async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
         "COPY to nowhere",
         "COPY, pack, SET: empty store",
         "COPY, pack, SET: overwriting",
+        "COPY of newest rows, pack, SET: empty store",
+        "COPY of newest rows, pack, SET: overwriting",
         "materialize: empty store",
         "materialize: the same moment again",
         "materialize: a later moment, overwriting",
     ];
-    let yardsticks = [None, None, None, Some(1), Some(2), Some(2)];
-    let mut taken: [Vec<Run>; 6] = Default::default();
+    let yardsticks = [None, None, None, None, None, Some(3), Some(4), Some(4)];
+    let mut taken: [Vec<Run>; 8] = Default::default();
     for _ in 0..rounds {
         stand.flush().await?;
         taken[0].push(watched(stand, Way::Copy.command(stand)?).await?);
         taken[1].push(watched(stand, Way::Set.command(stand)?).await?);
         taken[2].push(watched(stand, Way::Set.command(stand)?).await?);
         stand.flush().await?;
+        taken[3].push(watched(stand, Way::Newest.command(stand)?).await?);
+        taken[4].push(watched(stand, Way::Newest.command(stand)?).await?);
+        stand.flush().await?;
         let moment = stand.moment().await?;
         let as_of = [VIEW, "--as-of", &moment];
-        taken[3].push(run(stand, &as_of).await?);
-        taken[4].push(run(stand, &as_of).await?);
+        taken[5].push(run(stand, &as_of).await?);
+        taken[6].push(run(stand, &as_of).await?);
         stand.move_on().await?;
-        taken[5].push(run(stand, &[VIEW]).await?);
+        taken[7].push(run(stand, &[VIEW]).await?);
     }
     let columns = [
         "rows/s",

@@ -212,7 +212,7 @@ async fn inferred(stand: &Stand, rounds: Rounds) -> Result<Table> {
 /// A server of ours that has one worker, too.
 async fn on_one_thread(stand: &Stand, name: &str) -> Result<Server> {
     let mut variables = stand.variables(&stand.redis).to_vec();
-    variables.push(("TOKIO_WORKER_THREADS", WORKERS.to_owned()));
+    variables.extend(["LARDER_THREADS", "TOKIO_WORKER_THREADS"].map(|name| (name, WORKERS.to_owned())));
     Server::start(name, stand.dir.path(), &variables).await
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Way {
     Copy,
     /// Into Redis.
     Set,
+    /// The newest row of each user, by `DISTINCT ON`, into Redis.
+    Newest,
 }
 
 impl Way {
@@ -55,8 +57,15 @@ impl Way {
 
     async fn copy(self, database: &mut PgConnection, redis: &MultiplexedConnection, users: usize) -> Result<()> {
         let columns: Vec<String> = (0..FEATURES).map(|i| format!("f{i}")).collect();
+        let (distinct, order) = match self {
+            Self::Copy | Self::Set => ("", ""),
+            Self::Newest => (
+                "DISTINCT ON (user_id)",
+                "ORDER BY user_id, happened_at DESC, created_at DESC",
+            ),
+        };
         let select = format!(
-            "COPY (SELECT user_id, happened_at, created_at, {} FROM events) TO STDOUT (FORMAT binary)",
+            "COPY (SELECT {distinct} user_id, happened_at, created_at, {} FROM events {order}) TO STDOUT (FORMAT binary)",
             columns.join(", ")
         );
         let schema = Schema::new(columns.iter().map(|name| field(name)).collect::<Result<_>>()?);

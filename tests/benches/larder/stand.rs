@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use end_to_end::env::{program, required, root};
@@ -13,16 +14,23 @@ use end_to_end::redis_server::RedisServer;
 use end_to_end::servers::Server;
 use ort::environment::Environment;
 use ort::session::Session;
+use ort::value::TensorRef;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use sqlx::AssertSqlSafe;
+
+use crate::load::Load;
 
 /// The features of a user.
 pub(crate) const FEATURES: usize = 30;
 /// Over how many views a service spreads them: each of them is a feature service and, with each model, a model.
 pub(crate) const VIEWS: [usize; 4] = [1, 3, 5, 15];
 const PROJECT: &str = "bench";
+/// What the slow model is to take.
+const SLOW: Duration = Duration::from_millis(5);
+/// Of how many products it is at first, to see what they take.
+const FIRST_PRODUCTS: usize = 10;
 
 /// A database, a Redis, definitions and models of the benchmark's own.
 pub(crate) struct Stand {
@@ -116,14 +124,11 @@ impl Stand {
     }
 
     fn models(&self) -> Result<()> {
-        let folder = self.dir.path();
-        let status = Command::new("python3")
-            .arg(root().join("tests/python/bench_models.py"))
-            .arg(folder)
-            .env("PYTHONPATH", required("LARDER_TEST_PYTHONPATH"))
-            .status()
-            .context("python3 makes the models")?;
-        ensure!(status.success(), "bench_models.py: {status}");
+        self.write_models(FIRST_PRODUCTS)?;
+        // Machines differ: on each, it is to take as long.
+        let nanos = |time: Duration| usize::try_from(time.as_nanos());
+        let took = nanos(self.run_of("slow")?)?.max(1);
+        self.write_models((FIRST_PRODUCTS * nanos(SLOW)?).div_ceil(took))?;
         for views in VIEWS {
             let service = format!("feature_service = \"s{views}\"\n");
             self.model(&format!("gbdt_{views}"), "gbdt", "off", &service)?;
@@ -134,6 +139,30 @@ impl Stand {
         self.model("slow_kept", "slow", "memory", five)?;
         self.model("gbdt_tensors", "gbdt", "off", "")?;
         self.model("mlp_tensors", "mlp", "off", "")
+    }
+
+    /// Writes the files of the models; the slow one is of so many products of matrices.
+    fn write_models(&self, products: usize) -> Result<()> {
+        let status = Command::new("python3")
+            .arg(root().join("tests/python/bench_models.py"))
+            .arg(self.dir.path())
+            .arg(products.to_string())
+            .env("PYTHONPATH", required("LARDER_TEST_PYTHONPATH"))
+            .status()
+            .context("python3 makes the models")?;
+        ensure!(status.success(), "bench_models.py: {status}");
+        Ok(())
+    }
+
+    /// How long a model runs, at the median.
+    fn run_of(&self, model: &str) -> Result<Duration> {
+        let mut session = self.session(model)?;
+        let load = Load::of(Duration::from_millis(500), |_| {
+            let row = TensorRef::from_array_view(([1, FEATURES], &[0.5_f32; FEATURES][..]))?;
+            session.run(ort::inputs![row])?;
+            Ok(())
+        })?;
+        Ok(Duration::from_secs_f64(load.percentile(50) / 1e6))
     }
 
     fn model(&self, name: &str, file: &str, cache: &str, service: &str) -> Result<()> {

@@ -66,7 +66,7 @@ impl App {
         if let Some(every) = options.verify_every {
             tasks.spawn(verify::watch(live, every, stop.clone()));
         }
-        let served = service::http::serve(listener, router, stop.clone(), options.drain).await;
+        let served = service::server::serve_here(listener, router, stop.clone(), options.drain).await;
         // Also when the listener failed.
         stop.cancel();
         tasks.close();

@@ -1,14 +1,19 @@
 //! One multiplexed connection that many tasks share: made when first needed, replaced when lost.
 //!
+//! One a runtime: where a thread has a runtime of its own, what it asks and what it is answered stays on that thread, and
+//! commands of one moment leave in one write.
+//!
 //! Not redis's `ConnectionManager`: that one makes callers wait for its retries while Redis is down, and stays broken for
 //! good when Redis answers the first greeting with an error, as it does when it has too many clients.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, Value};
+use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,7 +27,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// … up to this long. So recovery is never later than this after Redis is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A connection to one Redis, shared by clones. No I/O before the first command; while Redis is down, commands fail at
+/// A connection to one Redis for each runtime, shared by clones. No I/O before the first command; while Redis is down, commands fail at
 /// once but for one attempt to connect now and then; when it is back, they succeed.
 #[derive(Clone)]
 pub struct SharedConnection(Arc<Inner>);
@@ -30,11 +35,14 @@ pub struct SharedConnection(Arc<Inner>);
 struct Inner {
     url: RedisUrl,
     client: Client,
-    state: Mutex<State>,
+    /// By the runtime that the connection is driven by.
+    states: Mutex<HashMap<Id, State>>,
 }
 
+#[derive(Default)]
 enum State {
     /// Not connected, and nobody is trying.
+    #[default]
     Idle,
     /// Someone is trying; the channel closes when the state has changed.
     Connecting(watch::Receiver<()>),
@@ -84,7 +92,7 @@ impl SharedConnection {
         Ok(Self(Arc::new(Inner {
             url: url.clone(),
             client,
-            state: Mutex::new(State::Idle),
+            states: Mutex::default(),
         })))
     }
 
@@ -153,7 +161,7 @@ impl SharedConnection {
     /// `Ok(Err(…))` if the connection was lost meanwhile.
     async fn send_once(&self, commands: &Pipeline) -> Result<Result<Vec<Value>, RedisError>, StoreError> {
         let mut live = self.connected().await?;
-        match live.connection.req_packed_commands(commands, 0, commands.len()).await {
+        match live.connection.send_packed_commands(commands, 0, commands.len()).await {
             Ok(answers) => Ok(Ok(answers)),
             Err(error) if error.is_io_error() || error.is_unrecoverable_error() => {
                 self.lost(live.since);
@@ -168,17 +176,21 @@ impl SharedConnection {
         let mut started = false;
         loop {
             let mut changed = {
-                let mut state = self.state();
-                match &*state {
+                let mut states = self.states();
+                let state = states.entry(Handle::current().id()).or_default();
+                match state {
                     State::Connected(live) => return Ok(live.clone()),
                     State::Failed { error, until, .. } if Instant::now() < *until => return Err(error.clone()),
                     State::Connecting(changed) if changed.has_changed().is_ok() => changed.clone(),
                     // Closed without an outcome: the attempt died, as with its runtime. One more is fair.
                     State::Connecting(_) if started => return Err(self.no_connection("the attempt was aborted")),
-                    State::Failed { attempts, .. } => self.start_connecting(*attempts, &mut state),
+                    State::Failed { attempts, .. } => {
+                        let attempts = *attempts;
+                        self.start_connecting(attempts, state)
+                    }
                     State::Idle | State::Connecting(_) => {
                         started = true;
-                        self.start_connecting(0, &mut state)
+                        self.start_connecting(0, state)
                     }
                 }
             };
@@ -194,7 +206,7 @@ impl SharedConnection {
         let this = self.clone();
         tokio::spawn(async move {
             let outcome = this.connect().await;
-            *this.state() = match outcome {
+            let state = match outcome {
                 Ok(connection) => State::Connected(Live {
                     connection,
                     since: Instant::now(),
@@ -210,6 +222,7 @@ impl SharedConnection {
                     }
                 }
             };
+            this.states().insert(Handle::current().id(), state);
             drop(done);
         });
         changed
@@ -236,15 +249,16 @@ impl SharedConnection {
     }
 
     fn lost(&self, since: Instant) {
-        let mut state = self.state();
-        if matches!(&*state, State::Connected(live) if live.since == since) {
+        let mut states = self.states();
+        let state = states.entry(Handle::current().id()).or_default();
+        if matches!(state, State::Connected(live) if live.since == since) {
             *state = State::Idle;
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Each assignment under the lock is whole, so a poisoned state is still a true one.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn states(&self) -> MutexGuard<'_, HashMap<Id, State>> {
+        // Each assignment under the lock is whole, so poisoned states are still true ones.
+        self.0.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

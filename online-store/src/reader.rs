@@ -58,8 +58,8 @@ impl OnlineReader {
     pub(crate) fn new(connection: SharedConnection, project: ProjectName, views: Vec<Arc<View>>) -> Self {
         Self {
             connection,
+            views: Views::new(&project, views),
             project,
-            views: Views::new(views),
             refreshed: AtomicBool::new(false),
             warnings: Mutex::default(),
         }
@@ -155,7 +155,7 @@ impl OnlineReader {
         now: Timestamp,
         deadline: Deadline,
     ) -> Result<Vec<Found>, StoreError> {
-        let answers = self.fetch(lookups, deadline).await?;
+        let answers = self.fetch(lookups, &judged, deadline).await?;
         self.fetch_layouts(&judged, &answers, deadline).await;
         let found = lookups
             .iter()
@@ -181,17 +181,28 @@ impl OnlineReader {
     }
 
     /// One answer a lookup: nothing, if its key holds something else than a string, as if it held nothing.
-    async fn fetch(&self, lookups: &[Lookup<'_>], deadline: Deadline) -> Result<Vec<Value>, StoreError> {
-        let asked: Vec<String> = lookups
-            .iter()
-            .filter_map(|lookup| Some(value_key(&self.project, &lookup.view.name, lookup.key?)))
+    async fn fetch(
+        &self,
+        lookups: &[Lookup<'_>],
+        judged: &[(Known<'_>, Option<Arc<Marker>>)],
+        deadline: Deadline,
+    ) -> Result<Vec<Value>, StoreError> {
+        let places = lookups.iter().zip(judged);
+        let asked: Vec<(&NamedView, &EntityKey)> = places
+            .filter_map(|(lookup, (known, _))| Some((known.named, lookup.key?)))
             .collect();
         if asked.is_empty() {
             return Ok(vec![Value::Nil; lookups.len()]);
         }
         let mut commands = Pipeline::with_capacity(asked.len().div_ceil(KEYS_PER_MGET));
+        let mut key = String::new();
         for keys in asked.chunks(KEYS_PER_MGET) {
-            commands.cmd("MGET").arg(keys);
+            let command = commands.cmd("MGET");
+            for (named, entity) in keys {
+                key.clear();
+                named.keys.push(entity, &mut key);
+                command.arg(&key);
+            }
         }
         let answered = self.connection.send_by(&commands, deadline).await?;
         let mut answers = Vec::with_capacity(asked.len());

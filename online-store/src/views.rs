@@ -9,7 +9,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use feature_defs::codec::{Body, DecodeError, Schema, decode_body};
 use feature_defs::definitions::View;
-use feature_defs::name::ViewName;
+use feature_defs::key::ValueKeys;
+use feature_defs::name::{ProjectName, ViewName};
 use feature_defs::serving::Marker;
 use feature_defs::value::Value;
 
@@ -34,6 +35,7 @@ struct Place {
 #[derive(Debug)]
 pub(crate) struct NamedView {
     pub(crate) name: ViewName,
+    pub(crate) keys: ValueKeys,
     pub(crate) marker: ArcSwapOption<Marker>,
     definitions: Vec<ViewState>,
 }
@@ -42,6 +44,9 @@ pub(crate) struct NamedView {
 #[derive(Debug)]
 pub(crate) struct ViewState {
     pub(crate) view: Arc<View>,
+    /// The layout that it writes itself, as nearly every stored value has it.
+    own: Arc<Layout>,
+    /// All of them.
     layouts: ArcSwap<HashMap<u64, Option<Arc<Layout>>>>,
 }
 
@@ -63,8 +68,8 @@ pub(crate) struct Layout {
 }
 
 impl Views {
-    /// These views: of one name there may be several, and equal ones count once.
-    pub(crate) fn new(views: Vec<Arc<View>>) -> Self {
+    /// These views of a project: of one name there may be several, and equal ones count once.
+    pub(crate) fn new(project: &ProjectName, views: Vec<Arc<View>>) -> Self {
         let mut names: Vec<NamedView> = Vec::new();
         let mut places = HashMap::with_capacity(views.len());
         for view in &views {
@@ -72,6 +77,7 @@ impl Views {
             let name = name.unwrap_or_else(|| {
                 names.push(NamedView {
                     name: view.name.clone(),
+                    keys: ValueKeys::new(project, &view.name),
                     marker: ArcSwapOption::empty(),
                     definitions: Vec::new(),
                 });
@@ -127,20 +133,24 @@ impl NamedView {
 
 impl ViewState {
     fn new(view: Arc<View>) -> Self {
-        let own = Layout {
+        let own = Arc::new(Layout {
             stored: view.schema.clone(),
             positions: None,
             lacking: Vec::new(),
-        };
-        let layouts = HashMap::from([(view.schema.id(), Some(Arc::new(own)))]);
+        });
+        let layouts = HashMap::from([(view.schema.id(), Some(Arc::clone(&own)))]);
         Self {
             view,
+            own,
             layouts: ArcSwap::from_pointee(layouts),
         }
     }
 
     /// The layout of this id: `None` if it is not known, `Some(None)` if it was looked for and is not stored.
     pub(crate) fn layout(&self, id: u64) -> Option<Option<Arc<Layout>>> {
+        if id == self.own.stored.id() {
+            return Some(Some(Arc::clone(&self.own)));
+        }
         self.layouts.load().get(&id).cloned()
     }
 

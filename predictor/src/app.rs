@@ -60,8 +60,8 @@ impl Settings {
         in_flight: 512,
     };
 
-    /// One session a processor: more would only queue for it.
-    pub fn default_sessions() -> NonZero<usize> {
+    /// One a processor, of sessions and of threads: more would only queue for it.
+    pub fn one_a_processor() -> NonZero<usize> {
         std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
     }
 }

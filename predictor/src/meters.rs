@@ -269,13 +269,22 @@ impl Meters {
         self.failed(fault);
     }
 
-    /// The views of a row were read, one a join of the service.
-    pub fn read(&self, stored: &[StoredRow], now: Timestamp) {
-        for (view, row) in self.views.iter().zip(stored) {
-            if let Some(i) = STATUSES.iter().position(|s| *s == row.status) {
-                view.statuses[i].increment(1);
+    /// The views of these rows were read, one a join of the service.
+    pub fn read<'r>(&self, rows: &(impl Iterator<Item = &'r [StoredRow]> + Clone), now: Timestamp) {
+        for (i, view) in self.views.iter().enumerate() {
+            // Counted together: what all threads count is not cheap to change.
+            let mut counts = [0; STATUSES.len()];
+            let mut last = None;
+            for row in rows.clone().map(|row| &row[i]) {
+                if let Some(at) = STATUSES.iter().position(|status| *status == row.status) {
+                    counts[at] += 1;
+                }
+                last = row.event.or(last);
             }
-            if let Some(event) = row.event {
+            for (counter, count) in view.statuses.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                counter.increment(count);
+            }
+            if let Some(event) = last {
                 #[expect(clippy::cast_precision_loss, reason = "an age of centuries may be a microsecond off")]
                 view.age.set(now.micros_since(event).max(0) as f64 / 1e6);
             }

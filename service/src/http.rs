@@ -1,9 +1,8 @@
-//! Around every handler: request ids, limits, panics turned into answers; and serving until told to stop.
+//! Around every handler: request ids, limits, panics turned into answers.
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::future::{Future, IntoFuture};
-use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +11,18 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
-use axum::serve::ListenerExt;
+use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tower::layer::layer_fn;
 use tower::util::ServiceExt;
 use tower::{Layer, Service, service_fn};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::{Compression, CompressionLayer};
+use tower_http::decompression::{RequestDecompression, RequestDecompressionLayer};
 
 use crate::error::ApiError;
 
@@ -104,21 +103,55 @@ impl Gate {
 
     /// Puts the limits around `router`, as [`limited`] does. What is refused is answered in the protocol's own way.
     pub fn around(&self, router: Router, answer: fn(ApiError) -> Response) -> Router {
+        self.with(router, (answer, None))
+    }
+
+    /// The same of HTTP, where callers may pack what they send, and have answers of more than so many bytes packed.
+    pub fn around_packing(&self, router: Router, above: u16) -> Router {
+        self.with(router, (IntoResponse::into_response, Some(above)))
+    }
+
+    fn with(&self, router: Router, (answer, packed_above): (fn(ApiError) -> Response, Option<u16>)) -> Router {
         let (limits, places) = (self.limits, Arc::clone(&self.places));
-        // Not by `from_fn`, which costs some microseconds a request.
-        router.layer(layer_fn(move |inner: Route| {
+        // Not by `from_fn` and a layer each, which cost some microseconds a request.
+        router.layer(layer_fn(move |plain: Route| {
             let places = Arc::clone(&places);
+            let packing = packed_above.map(|bytes| packing(plain.clone(), bytes));
             service_fn(move |request: Request| {
-                let (inner, places) = (inner.clone(), Arc::clone(&places));
+                let packing = packing.as_ref().filter(|_| is_packing(&request));
+                let inner = match packing {
+                    Some(packing) => Inner::Packing(Box::new(packing.clone())),
+                    None => Inner::Plain(plain.clone()),
+                };
+                let places = Arc::clone(&places);
                 async move { Ok::<_, Infallible>(admitted(inner, request, (limits, &places)).await.unwrap_or_else(answer)) }
             })
         }))
     }
 }
 
+/// Who is asked when there is a place.
+enum Inner {
+    Plain(Route),
+    /// For callers that pack, or take what is packed: the others do not pay for it.
+    Packing(Box<Packing>),
+}
+
+type Packing = Compression<RequestDecompression<Route>, SizeAbove>;
+
+fn packing(plain: Route, above: u16) -> Packing {
+    let packs = CompressionLayer::new().compress_when(SizeAbove::new(above.into()));
+    (packs, RequestDecompressionLayer::new()).layer(plain)
+}
+
+fn is_packing(request: &Request) -> bool {
+    let headers = request.headers();
+    headers.contains_key(header::CONTENT_ENCODING) || headers.contains_key(header::ACCEPT_ENCODING)
+}
+
 /// What `inner` answers, if there is a place for the request.
 async fn admitted(
-    inner: Route,
+    inner: Inner,
     request: Request,
     (limits, places): (Limits, &Semaphore),
 ) -> Result<Response, ApiError> {
@@ -130,8 +163,16 @@ async fn admitted(
     let Ok(_place) = places.try_acquire() else {
         return Err(refused(ApiError::overloaded()));
     };
-    let Ok(response) = inner.oneshot(request).await;
-    Ok(response)
+    match inner {
+        Inner::Plain(route) => {
+            let Ok(response) = route.oneshot(request).await;
+            Ok(response)
+        }
+        Inner::Packing(packing) => match packing.oneshot(request).await {
+            Ok(response) => Ok(response.into_response()),
+            Err(error) => Err(ApiError::internal(&error)),
+        },
+    }
 }
 
 /// The request with its body in memory.
@@ -181,26 +222,15 @@ pub fn finished(router: Router) -> Router {
 /// Puts request ids around the whole `router`, and an answer in the protocol's own way instead of a dropped connection when
 /// a handler panics.
 pub fn guarded(router: Router, answer: fn(ApiError) -> Response) -> Router {
-    let panics = CatchPanicLayer::custom(move |panic: Box<dyn Any + Send>| {
-        let cause = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("a panic without a message");
-        answer(ApiError::internal(&cause))
-    });
-    let guarded = panics.layer(router);
-    Router::new().fallback_service(service_fn(move |request: Request| {
-        with_request_id(request, guarded.clone())
-    }))
+    Router::new().fallback_service(service_fn(move |request| answered(request, router.clone(), answer)))
 }
 
-/// Takes the caller's `x-request-id`, or makes one; every answer and log line of the request carries it.
-async fn with_request_id<S, B>(request: Request, mut inner: S) -> Result<Response, Infallible>
-where
-    S: Service<Request, Response = Response<B>, Error = Infallible>,
-    Response<B>: IntoResponse,
-{
+/// What `router` answers, under the caller's `x-request-id` or one that is made here; every answer and log line carries it.
+async fn answered(
+    request: Request,
+    mut router: Router,
+    answer: fn(ApiError) -> Response,
+) -> Result<Response, Infallible> {
     let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok());
     let id: Arc<str> = match given {
         Some(id) if !id.is_empty() && id.len() <= 128 => id.into(),
@@ -211,11 +241,26 @@ where
         method: request.method().clone(),
         uri: request.uri().clone(),
     };
-    let mut response = CURRENT.scope(current, inner.call(request)).await.into_response();
+    let answering = async {
+        // Whatever a handler leaves half-way is its request's own.
+        let answering = AssertUnwindSafe(async { router.call(request).await });
+        match answering.catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Err(panic) => answer(ApiError::internal(&cause(&*panic))),
+        }
+    };
+    let mut response = CURRENT.scope(current, answering).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     Ok(response)
+}
+
+/// What a panic says.
+fn cause(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message")
 }
 
 /// A request body in whole, with our envelope when it is too large or breaks off.
@@ -260,45 +305,6 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
                     format!("the path can't be understood: {}", rejection.body_text()),
                 )
             })
-    }
-}
-
-/// Serves `router` until `stop`, then lets requests in flight finish, for at most `drain`.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, drain: Duration) -> io::Result<()> {
-    // Small answers must not wait for the acknowledgement of the ones before.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("could not set TCP_NODELAY: {error}");
-        }
-    });
-    let serving = axum::serve(listener, router)
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
-    within(serving, stop, drain).await
-}
-
-/// Awaits a server that stops at `stop` by itself, for at most `drain` after that.
-///
-/// # Errors
-/// What the server says.
-pub async fn within(
-    serving: impl Future<Output = io::Result<()>>,
-    stop: CancellationToken,
-    drain: Duration,
-) -> io::Result<()> {
-    let too_late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(drain).await;
-    };
-    tokio::select! {
-        done = serving => done,
-        () = too_late => {
-            tracing::warn!("stopped with requests unfinished after {} s", drain.as_secs());
-            Ok(())
-        }
     }
 }
 
@@ -396,41 +402,5 @@ mod tests {
         assert_eq!(status.as_u16(), 200);
         let (status, _, json) = slow.await.unwrap();
         assert_eq!((status.as_u16(), json["code"].as_str()), (408, Some("body_timeout")));
-    }
-
-    #[tokio::test]
-    async fn stopping_waits_for_requests_in_flight() {
-        let (entered, mut has_entered) = tokio::sync::mpsc::channel(1);
-        let release = CancellationToken::new();
-        let released = release.clone();
-        let slow = move || {
-            let (entered, released) = (entered.clone(), released.clone());
-            async move {
-                entered.send(()).await.expect("the test waits for this");
-                released.cancelled().await;
-                "done"
-            }
-        };
-        let router = finished(Router::new().route("/slow", get(slow)));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, router, stop.clone(), Duration::from_secs(60)));
-        let client = tokio::spawn(async move {
-            use tokio::io::{AsyncReadExt, AsyncWriteExt};
-            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-            stream
-                .write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-                .await
-                .unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
-        });
-        has_entered.recv().await.unwrap();
-        stop.cancel();
-        release.cancel();
-        assert!(client.await.unwrap().ends_with("done"));
-        server.await.unwrap().unwrap();
     }
 }

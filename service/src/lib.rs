@@ -9,4 +9,5 @@ pub mod nearest;
 pub mod progress;
 pub mod reload;
 pub mod secret;
+pub mod server;
 pub mod telemetry;

@@ -122,7 +122,7 @@ pub fn load_predictor(
         onnxruntime: required("LARDER_ONNXRUNTIME").into(),
         redis: redis.parse()?,
         cache_redis: redis.parse()?,
-        sessions: PredictorSettings::default_sessions(),
+        sessions: PredictorSettings::one_a_processor(),
         max_instances: PredictorSettings::MAX_INSTANCES,
         model_control: false,
         limits: PredictorSettings::LIMITS,

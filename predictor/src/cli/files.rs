@@ -34,7 +34,7 @@ pub(super) fn load(
         onnxruntime: load.onnxruntime.clone(),
         redis: redis.features()?,
         cache_redis: redis.cache()?,
-        sessions: models.sessions.unwrap_or_else(Settings::default_sessions),
+        sessions: models.sessions.unwrap_or_else(Settings::one_a_processor),
         max_instances: Settings::MAX_INSTANCES,
         model_control: false,
         limits: Settings::LIMITS,

@@ -181,10 +181,10 @@ fn print_row(row: &Row) {
         println!("degraded: {}", reasons.join(", "));
     }
     println!("cache: {}", row.cache.name());
-    if !row.features.is_empty() {
+    if !row.features.rows.is_empty() {
         println!("views:");
     }
-    for (view, found) in &row.features {
+    for (view, found) in row.features.iter() {
         let age = found
             .age_ms
             .map(|ms| format!(", {} s old", ms / 1_000))

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args};
 use feature_defs::time::{Span, SystemClock};
 use service::http::Limits;
 use service::reload::Changes;
-use service::{http, lifecycle, telemetry};
+use service::{lifecycle, server, telemetry};
 use tokio::net::TcpListener;
 
 use super::args::{LoadArgs, ModelArgs, RedisArgs};
@@ -49,6 +49,9 @@ pub(super) struct Serve {
     /// Requests that are served at once; one more gets 429
     #[arg(long, env = "LARDER_MAX_IN_FLIGHT", default_value_t = Settings::LIMITS.in_flight, value_name = "N")]
     max_in_flight: usize,
+    /// Threads that answer HTTP, each with connections of its own [default: one a processor]
+    #[arg(long, env = "LARDER_THREADS", value_name = "N")]
+    threads: Option<NonZero<usize>>,
     /// Whether callers may load, unload and promote models
     #[arg(long, env = "LARDER_MODEL_CONTROL", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     model_control: bool,
@@ -109,7 +112,8 @@ impl Serve {
         }
         tracing::info!("listening at http://{}", listener.local_addr()?);
         let drain = self.drain.to_std();
-        let http = http::serve(listener, app.router(), stop.clone(), drain);
+        let threads = self.threads.unwrap_or_else(Settings::one_a_processor);
+        let http = server::serve_on_threads(listener, app.router(), threads, stop.clone(), drain);
         let grpc = async {
             let Some(listener) = grpc_listener else { return Ok(()) };
             tracing::info!("answering gRPC at {}", listener.local_addr()?);
@@ -129,7 +133,7 @@ impl Serve {
             onnxruntime: self.load.onnxruntime.clone(),
             redis: self.redis.features()?,
             cache_redis: self.redis.cache()?,
-            sessions: self.models.sessions.unwrap_or_else(Settings::default_sessions),
+            sessions: self.models.sessions.unwrap_or_else(Settings::one_a_processor),
             max_instances: self.max_instances,
             model_control: self.model_control,
             limits: Limits {

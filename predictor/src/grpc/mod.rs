@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::response::Response;
 use service::error::ApiError;
-use service::http;
+use service::{http, server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
@@ -68,7 +68,7 @@ impl App {
         let serving = Server::builder()
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stopping);
-        http::within(async { serving.await.map_err(io::Error::other) }, stop, drain).await
+        server::within(async { serving.await.map_err(io::Error::other) }, stop, drain).await
     }
 
     /// The protocol's own service, within the limits that it shares with HTTP.

@@ -9,12 +9,8 @@ mod predict;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 use service::{health, http, telemetry};
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
-use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::app::App;
 
@@ -55,11 +51,7 @@ impl App {
         for (path, answers) in routes() {
             work = work.route(path, answers);
         }
-        // Clients may pack what they send, and have large answers packed; small ones are quicker as they are.
-        let packed = CompressionLayer::new().compress_when(SizeAbove::new(PACKED_ABOVE.into()));
-        let work = work
-            .layer((packed, RequestDecompressionLayer::new()))
-            .with_state(Arc::clone(self));
+        let work = work.with_state(Arc::clone(self));
         let app = Arc::clone(self);
         let ready = move || {
             let app = Arc::clone(&app);
@@ -67,7 +59,7 @@ impl App {
         };
         http::finished(
             self.gate()
-                .around(work, IntoResponse::into_response)
+                .around_packing(work, PACKED_ABOVE)
                 .merge(health::routes(ready))
                 .merge(telemetry::metrics_route()),
         )

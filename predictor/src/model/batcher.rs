@@ -1,8 +1,10 @@
 //! The sessions of one version of a model, and those who wait for one.
 //!
-//! A small, cheap batch that finds a session free runs where it is: a hop to another thread costs more. Everything else is
-//! queued, and whoever has a session goes on with what is waiting until nothing is: an idle server adds no wait, and under
-//! load batches form by themselves.
+//! A small, cheap batch that finds a session free runs where it is, with those of others that are there at that moment: a
+//! hop to another thread costs more. Everything else is queued, and whoever has a session goes on with what is waiting until
+//! nothing is: an idle server adds no wait, and under load batches form by themselves.
+
+mod gather;
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -18,6 +20,7 @@ use super::cost::Cost;
 use super::program::{Inputs, Outputs, Program};
 use super::ticket::{Control, Leave, Ticket};
 use crate::meters::BatchMeters;
+use gather::Gathering;
 
 /// A run expected to take longer than this leaves the worker, which has other requests to serve.
 const INLINE_LIMIT: Duration = Duration::from_millis(1);
@@ -50,6 +53,7 @@ pub struct Batcher {
     state: Mutex<State>,
     /// Told when the queue has grown, to those who wait for it to.
     more: Condvar,
+    gathering: Gathering,
     sessions: usize,
     bounds: Bounds,
     cost: Cost,
@@ -72,6 +76,11 @@ struct Job {
 }
 
 impl Job {
+    /// Whether it can be of one run with another.
+    fn fits(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.program, &other.program) && self.inputs.fits(&other.inputs)
+    }
+
     /// Gives the caller what came of it, which waited until and ran for this long.
     fn answer(self, rows: Result<Vec<Result<Outputs, String>>, RunError>, (started, ran): (Instant, Duration)) {
         let waited = started.saturating_duration_since(self.queued);
@@ -141,6 +150,7 @@ impl Batcher {
                 queue: VecDeque::new(),
             }),
             more: Condvar::new(),
+            gathering: Gathering::default(),
             bounds,
             cost: Cost::default(),
             meters,
@@ -262,23 +272,8 @@ impl Batcher {
         until: Instant,
         thread: Thread,
     ) -> Result<Ran, RunError> {
-        let started = Instant::now();
         if thread == Thread::Any && self.is_cheap(&inputs) {
-            let free = {
-                let mut state = self.lock();
-                // Whoever waits comes first.
-                if state.queue.is_empty() { state.idle.pop() } else { None }
-            };
-            if let Some(session) = free {
-                let mut lease = Lease::begun(self, session);
-                let control = Control::here(Some(until)).map_err(RunError::Failed)?;
-                let rows = self.run_here(lease.session(), program, &inputs, &control)?;
-                return Ok(Ran {
-                    rows,
-                    waited: Duration::ZERO,
-                    ran: started.elapsed(),
-                });
-            }
+            return self.run_soon(program, inputs, until).await;
         }
         self.wait_and_run(program, inputs, until, Place::IfThereIsOne).await
     }
@@ -300,7 +295,7 @@ impl Batcher {
             ticket: Arc::clone(&ticket),
             reply,
         };
-        self.queue(job, place)?;
+        self.queue(job, place).map_err(|_| RunError::Overloaded)?;
         let _leaves_with_us = Leave(ticket);
         let _waiting = Counted::of(&self.meters.waiting);
         answer
@@ -319,7 +314,20 @@ impl Batcher {
                 .is_some_and(|expected| expected <= INLINE_LIMIT)
     }
 
-    fn queue(self: &Arc<Self>, job: Job, place: Place) -> Result<(), RunError> {
+    /// The most rows that may run on the caller's thread.
+    fn rows_at_once(&self) -> usize {
+        let cheap = self.cost.rows_within(INLINE_LIMIT).unwrap_or(1);
+        cheap.min(INLINE_ROWS).min(self.max_rows())
+    }
+
+    /// A session, unless somebody waits for one, who comes first.
+    fn free_session(&self) -> Option<Session> {
+        let mut state = self.lock();
+        if state.queue.is_empty() { state.idle.pop() } else { None }
+    }
+
+    /// Gives the job back if there is no place for it.
+    fn queue(self: &Arc<Self>, job: Job, place: Place) -> Result<(), Job> {
         let mut state = self.lock();
         let max = self
             .bounds
@@ -329,7 +337,7 @@ impl Batcher {
             state.queue.retain(|job| !job.ticket.is_gone());
         }
         if state.queue.len() >= max && place == Place::IfThereIsOne {
-            return Err(RunError::Overloaded);
+            return Err(job);
         }
         state.queue.push_back(job);
         let idle = state.idle.pop();
@@ -378,11 +386,9 @@ impl Batcher {
         let mut jobs: Vec<Job> = Vec::new();
         let mut rows = 0;
         while let Some(front) = state.queue.front() {
-            let joins = jobs.first().is_none_or(|first| {
-                Arc::ptr_eq(&first.program, &front.program)
-                    && first.inputs.fits(&front.inputs)
-                    && rows + front.inputs.units() <= max
-            });
+            let joins = jobs
+                .first()
+                .is_none_or(|first| front.fits(first) && rows + front.inputs.units() <= max);
             if !joins {
                 break;
             }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use feature_defs::codec::Schema;
+use feature_defs::definitions::Service;
 use feature_defs::name::ViewName;
 use feature_defs::serving::Status;
 use feature_defs::time::Timestamp;
@@ -80,8 +81,7 @@ pub struct Row {
     /// Why it is less than it could be; empty when it is not.
     pub degraded: Vec<Degraded>,
     /// What the store had, by view (or the alias of it).
-    #[serde(serialize_with = "as_map")]
-    pub features: Vec<(ViewName, RowStatus)>,
+    pub features: Found,
     /// Why there is no prediction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<RowError>,
@@ -139,6 +139,28 @@ impl Degraded {
             Self::FallbackModel => "fallback_model",
             Self::FallbackOutput => "fallback_output",
         }
+    }
+}
+
+/// What the store had for one row.
+#[derive(Debug)]
+pub struct Found {
+    /// Of whose views.
+    pub service: Arc<Service>,
+    /// One a [`Service::joins`].
+    pub rows: Vec<RowStatus>,
+}
+
+impl Found {
+    /// By the names that the views have in the service.
+    pub fn iter(&self) -> impl Iterator<Item = (&ViewName, &RowStatus)> {
+        self.service.joins.iter().map(|join| &join.alias).zip(&self.rows)
+    }
+}
+
+impl Serialize for Found {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(view, row)| (view.as_str(), row)))
     }
 }
 

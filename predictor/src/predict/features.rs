@@ -32,7 +32,11 @@ pub(crate) async fn read<'i>(
     if wanted.is_empty() {
         return instances.map(|_| Vec::new()).collect();
     }
-    let (lookups, places) = distinct(&wanted);
+    // One row has nothing in common with others.
+    let (lookups, places) = match instances.clone().nth(1) {
+        None => (wanted.iter().map(lookup).collect(), None),
+        Some(_) => distinct(&wanted),
+    };
     let rows = match reader.read(&lookups, now, within).await {
         Ok(rows) => rows,
         Err(error) => {
@@ -56,12 +60,15 @@ pub(crate) async fn read<'i>(
         .collect()
 }
 
-/// What to look up, and for each that is wanted its place there, if any is wanted more than once.
-fn distinct<'w>(wanted: &'w [(&View, Option<EntityKey>)]) -> (Vec<Lookup<'w>>, Option<Vec<usize>>) {
-    let lookup = |(view, key): &'w (&View, Option<EntityKey>)| Lookup {
+fn lookup<'w>((view, key): &'w (&View, Option<EntityKey>)) -> Lookup<'w> {
+    Lookup {
         view,
         key: key.as_ref(),
-    };
+    }
+}
+
+/// What to look up, and for each that is wanted its place there, if any is wanted more than once.
+fn distinct<'w>(wanted: &'w [(&View, Option<EntityKey>)]) -> (Vec<Lookup<'w>>, Option<Vec<usize>>) {
     // By the view's address: one view may be there in several definitions.
     let mut seen: HashMap<(usize, Option<&EntityKey>), usize> = HashMap::with_capacity(wanted.len());
     let mut first: Vec<&(&View, Option<EntityKey>)> = Vec::with_capacity(wanted.len());

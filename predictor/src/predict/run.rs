@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use service::nearest;
 use uuid::{NoContext, Uuid};
 
-use super::answer::{Answer, Prediction, Row, RowStatus};
+use super::answer::{Answer, Found, Prediction, Row, RowStatus};
 use super::budget::Budget;
 use super::cache::Freshness;
 use super::error::{PredictError, shortened};
@@ -25,6 +25,9 @@ use crate::model::batcher::Thread;
 use crate::model::config::WhenUnavailable;
 use crate::model::{Arm, Entry, Featured, Model, Models, Served};
 use crate::serving::Serving;
+
+/// Rows whose inputs are made before others have a turn.
+const ROWS_AT_A_TIME: usize = 64;
 
 /// A call, before anything of it is checked.
 #[derive(Debug, Clone, Copy)]
@@ -167,23 +170,35 @@ impl App {
         let wanted = instances
             .iter()
             .map(|(arm, instance)| (&*answering.arm(*arm).featured.service, instance));
-        let stored = features::read(&serving.reader, wanted, now, how.budget.for_features()).await;
+        let stored = {
+            let arms = answering.arms().iter().enumerate();
+            let asked = arms.filter(|(i, _)| instances.iter().any(|(arm, _)| arm == i));
+            let _will_ask: Vec<_> = asked.map(|(_, arm)| arm.model.batcher.coming()).collect();
+            features::read(&serving.reader, wanted, now, how.budget.for_features()).await
+        };
         if stored.iter().any(|row| !row.is_empty()) {
             stages.feature_read = Some(reading.elapsed());
         }
+        if how.is_counted {
+            for (i, arm) in answering.arms().iter().enumerate() {
+                let of_arm = instances.iter().zip(&stored).filter(move |((arm, _), _)| *arm == i);
+                arm.model.meters.read(&of_arm.map(|(_, row)| row.as_slice()), now);
+            }
+        }
         for ((arm, _), row) in instances.iter().zip(&stored) {
             let model = answering.arm(*arm).model;
-            if how.is_counted {
-                model.meters.read(row, now);
-            }
             if model.settings.when_unavailable == WhenUnavailable::Reject && features::is_unavailable(row) {
                 return Err(PredictError::FeaturesUnavailable(model.name.clone()));
             }
         }
 
         let mut rows = Rows::new(&answering, (now, how));
-        for ((arm, instance), stored) in instances.iter().zip(&stored) {
+        for (i, ((arm, instance), stored)) in instances.iter().zip(&stored).enumerate() {
             rows.plan(*arm, instance, stored);
+            // Who has many must not hold up those who share the thread.
+            if i % ROWS_AT_A_TIME == ROWS_AT_A_TIME - 1 {
+                tokio::task::yield_now().await;
+            }
         }
         let planned = rows.ask(&mut stages).await?;
         stages.total = how.budget.elapsed();
@@ -285,7 +300,6 @@ fn assemble_answer(
             outputs: outputs.clone(),
         });
         answer.predictions.push(prediction);
-        let joins = &arm.featured.service.joins;
         answer.rows.push(Row {
             prediction_id: prediction_id(now),
             id: ids.as_mut().and_then(Iterator::next),
@@ -293,11 +307,10 @@ fn assemble_answer(
             cache: planned.cache,
             cache_age_ms: age,
             degraded: planned.degraded.clone(),
-            features: joins
-                .iter()
-                .zip(stored)
-                .map(|(join, row)| (join.alias.clone(), status(row, now)))
-                .collect(),
+            features: Found {
+                service: Arc::clone(&arm.featured.service),
+                rows: stored.iter().map(|row| status(row, now)).collect(),
+            },
             error: planned.outcome.as_ref().err().cloned(),
             explained: planned.explained.clone(),
         });

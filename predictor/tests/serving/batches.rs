@@ -7,7 +7,7 @@ use predictor::{App, Explain, PredictError};
 use serde_json::{Value as Json, json};
 use tokio::task::JoinHandle;
 
-use crate::bench::{Bench, NUMBER, PATIENT, ask, predict, sum, until};
+use crate::bench::{Bench, LINEAR, NUMBER, PATIENT, ask, predict, sum, until};
 
 const NO_CACHE: &str = "cache = { tier = \"off\" }\n";
 
@@ -53,6 +53,31 @@ async fn what_waits_for_a_session_runs_together() {
     let (runs, rows) = batches("batched");
     assert_eq!(rows, 13);
     assert!(runs <= 4, "{runs} runs: one alone, then batches of at most 8");
+}
+
+/// One thread, as each that answers HTTP.
+#[tokio::test]
+async fn rows_whose_features_come_together_run_together() {
+    let app = Bench::new()
+        .model("fed", "linear", &format!("{PATIENT}{NO_CACHE}"), LINEAR)
+        .app();
+    let asking = |minute: u32| {
+        let app = Arc::clone(&app);
+        let instances = json!([{ "carrier": "UA", "minute": minute }]);
+        tokio::spawn(async move { ask(&app, "fed", instances, Explain::No).await })
+    };
+    // With nobody beside it, and the connection is there for the others.
+    let first = asking(0).await.unwrap().unwrap();
+    let base = first["predictions"][0]["y"].as_f64().unwrap();
+    let askings: Vec<_> = (1..=20).map(asking).collect();
+    for (minute, asking) in (1..).zip(askings) {
+        let answer = asking.await.unwrap().unwrap();
+        let y = answer["predictions"][0]["y"].as_f64().unwrap();
+        assert_eq!(y, base + f64::from(minute), "everybody has their own");
+    }
+    let (runs, rows) = batches("fed");
+    assert_eq!(rows, 21);
+    assert!(runs < 11, "{runs} runs");
 }
 
 #[tokio::test]

@@ -211,9 +211,9 @@ async fn metrics_tell_stages_rows_and_errors() {
     let app = Bench::new()
         .model("measured", "picky", PATIENT, NUMBER)
         .model("unloaded", "picky", PATIENT, LINEAR)
-        .model("late", "slow", "deadline = \"1ms\"", NUMBER)
+        .model("overdue", "slow", "deadline = \"1ms\"", NUMBER)
         .app();
-    for path in ["measured/versions/9", "unloaded", "nobody", "late"] {
+    for path in ["measured/versions/9", "unloaded", "nobody", "overdue"] {
         let path = format!("/v1/models/{path}:predict");
         call(&app, "POST", &path, r#"{"instances":[{"x":1}]}"#).await;
     }
@@ -237,8 +237,8 @@ async fn metrics_tell_stages_rows_and_errors() {
         r#"larder_prediction_batch_rows_sum{model="measured",version="1"} "#,
         r#"larder_prediction_errors_total{model="unloaded",version="",class="infrastructure"} 1"#,
         r#"larder_prediction_errors_total{model="unknown",version="",class="client"}"#,
-        r#"larder_prediction_errors_total{model="late",version="1",class="infrastructure"} 1"#,
-        r#"larder_prediction_seconds_count{model="late",version="1"} 1"#,
+        r#"larder_prediction_errors_total{model="overdue",version="1",class="infrastructure"} 1"#,
+        r#"larder_prediction_seconds_count{model="overdue",version="1"} 1"#,
         r#"larder_prediction_errors_total{model="measured",version="1",class="model"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");

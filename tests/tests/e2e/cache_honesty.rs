@@ -80,7 +80,7 @@ fn stand(tier: &str) -> Stand {
         onnxruntime: required("LARDER_ONNXRUNTIME").into(),
         redis: redis.url().parse().unwrap(),
         cache_redis: redis.url().parse().unwrap(),
-        sessions: predictor::Settings::default_sessions(),
+        sessions: predictor::Settings::one_a_processor(),
         max_instances: predictor::Settings::MAX_INSTANCES,
         model_control: false,
         limits: predictor::Settings::LIMITS,

@@ -148,9 +148,10 @@ async fn answers_go_on_in_time_and_flagged_while_redis_is_away() {
         let (predictor, stop) = (Arc::clone(&predictor), stop_server.clone());
         async move { predictor.keep_fresh(stop).await }
     });
-    let server = tokio::spawn(service::http::serve(
+    let server = tokio::spawn(service::server::serve_on_threads(
         listener,
         predictor.router(),
+        std::num::NonZero::new(2).unwrap(),
         stop_server.clone(),
         DEADLINE,
     ));

@@ -325,15 +325,22 @@ mod tests {
             assert_eq!(thread_of(&mut connection).await, expected);
             open.push(connection);
         }
-        open.remove(2);
-        open.remove(0);
-        // It may notice a moment later that they have gone.
-        loop {
-            let mut connection = TcpStream::connect(address).await.unwrap();
-            if thread_of(&mut connection).await == "http-0" {
-                break;
+        open.remove(3);
+        open.remove(1);
+        // It may notice a moment later that they have gone; in turn, no two would come to one thread.
+        let both_go_there = async {
+            loop {
+                let mut one = TcpStream::connect(address).await.unwrap();
+                let first = thread_of(&mut one).await;
+                let mut other = TcpStream::connect(address).await.unwrap();
+                if [first, thread_of(&mut other).await] == ["http-1", "http-1"] {
+                    break;
+                }
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(60), both_go_there)
+            .await
+            .expect("the thread that has none is given both");
         drop(open);
         stop.cancel();
         server.await.unwrap().unwrap();

@@ -75,7 +75,40 @@ struct Job {
     reply: oneshot::Sender<Result<Ran, RunError>>,
 }
 
+/// Who waits for a job, and takes it out when dropped.
+struct Waiting {
+    answer: oneshot::Receiver<Result<Ran, RunError>>,
+    _leaves_with_it: Leave,
+}
+
+impl Waiting {
+    async fn answered(self, waiting: &Gauge) -> Result<Ran, RunError> {
+        let _waiting = Counted::of(waiting);
+        let outcome = self.answer.await;
+        outcome.unwrap_or_else(|_| Err(RunError::Failed("the run ended without an answer".to_owned())))
+    }
+}
+
 impl Job {
+    /// One that begins to wait, and who waits for it.
+    fn new(program: &Arc<Program>, inputs: Inputs, until: Instant) -> (Self, Waiting) {
+        let (reply, answer) = oneshot::channel();
+        let ticket = Arc::new(Ticket::default());
+        let waiting = Waiting {
+            answer,
+            _leaves_with_it: Leave(Arc::clone(&ticket)),
+        };
+        let job = Self {
+            program: Arc::clone(program),
+            inputs,
+            until,
+            queued: Instant::now(),
+            ticket,
+            reply,
+        };
+        (job, waiting)
+    }
+
     /// Whether it can be of one run with another.
     fn fits(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.program, &other.program) && self.inputs.fits(&other.inputs)
@@ -285,22 +318,9 @@ impl Batcher {
         until: Instant,
         place: Place,
     ) -> Result<Ran, RunError> {
-        let (reply, answer) = oneshot::channel();
-        let ticket = Arc::new(Ticket::default());
-        let job = Job {
-            program: Arc::clone(program),
-            inputs,
-            until,
-            queued: Instant::now(),
-            ticket: Arc::clone(&ticket),
-            reply,
-        };
+        let (job, waiting) = Job::new(program, inputs, until);
         self.queue(job, place).map_err(|_| RunError::Overloaded)?;
-        let _leaves_with_us = Leave(ticket);
-        let _waiting = Counted::of(&self.meters.waiting);
-        answer
-            .await
-            .unwrap_or_else(|_| Err(RunError::Failed("the run ended without an answer".to_owned())))
+        waiting.answered(&self.meters.waiting).await
     }
 
     fn is_cheap(&self, inputs: &Inputs) -> bool {

@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
-use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use super::{Batcher, Counted, Job, Lease, Place, Ran, RunError, reply_with};
+use super::{Batcher, Job, Lease, Place, Ran, RunError, Waiting, reply_with};
 use crate::model::program::{Inputs, Program};
-use crate::model::ticket::{Control, Leave, Ticket};
+use crate::model::ticket::{Control, Ticket};
 
 /// The requests that are about to ask a model, by the runtime they are on.
 #[derive(Default)]
@@ -43,7 +42,7 @@ impl Drop for Coming<'_> {
 /// Rows that were put with those of others.
 struct Gathered {
     ticket: Arc<Ticket>,
-    answer: oneshot::Receiver<Result<Ran, RunError>>,
+    waiting: Waiting,
     /// Whether there are more to come.
     more_come: bool,
 }
@@ -57,19 +56,12 @@ impl Gathering {
         if !more_come && here.jobs.is_empty() {
             return Err(inputs);
         }
-        let (reply, answer) = oneshot::channel();
-        let ticket = Arc::new(Ticket::default());
-        here.jobs.push(Job {
-            program: Arc::clone(program),
-            inputs,
-            until,
-            queued: Instant::now(),
-            ticket: Arc::clone(&ticket),
-            reply,
-        });
+        let (job, waiting) = Job::new(program, inputs, until);
+        let ticket = Arc::clone(&job.ticket);
+        here.jobs.push(job);
         Ok(Gathered {
             ticket,
-            answer,
+            waiting,
             more_come,
         })
     }
@@ -112,23 +104,19 @@ impl Batcher {
         let put = self.gathering.put(runtime, program, inputs, until);
         let Gathered {
             ticket,
-            answer,
+            waiting,
             more_come,
         } = match put {
             Ok(gathered) => gathered,
             Err(inputs) => return self.run_alone(program, inputs, until).await,
         };
-        let _leaves_with_us = Leave(Arc::clone(&ticket));
         if more_come {
             // All that is ready on this runtime goes on before this does.
             yield_now().await;
         }
         let jobs = self.gathering.take_with(runtime, &ticket);
         self.run_together(jobs);
-        let _waiting = Counted::of(&self.meters.waiting);
-        answer
-            .await
-            .unwrap_or_else(|_| Err(RunError::Failed("the run ended without an answer".to_owned())))
+        waiting.answered(&self.meters.waiting).await
     }
 
     async fn run_alone(

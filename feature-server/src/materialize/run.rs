@@ -148,6 +148,9 @@ impl Run<'_> {
         progress: &Progress,
     ) -> Result<(), RunError> {
         let after = self.checkpoint();
+        let history = source::history_of(source, self.view)
+            .await
+            .map_err(|error| self.source_error(&error))?;
         let wanted = Wanted {
             as_of: self.as_of,
             scope,
@@ -155,6 +158,7 @@ impl Run<'_> {
                 shard: self.whose.shard,
                 after: &after,
             },
+            history,
         };
         let select = source::values_query(self.view, &self.columns, &wanted);
         self.copy(source, &select, lock, progress).await

@@ -5,7 +5,7 @@
 //!
 //! Without a `key`, a newest row that is deleted comes out as not present, under its own times: they are the tombstone's.
 
-use feature_defs::definitions::{Relation, View, ViewKind};
+use feature_defs::definitions::{View, ViewKind};
 
 use super::columns::Columns;
 use super::keys::{self, Events};
@@ -26,20 +26,16 @@ pub(super) fn newest_per_entity(view: &View, columns: &Columns, conditions: &[St
     )
 }
 
-/// The condition that a row has its entity's latest event timestamp among the rows that satisfy these conditions, where
-/// knowing that first pays: most rows then need neither be read in the order of entities nor sorted with all they hold. Not
-/// for a query, which would be computed twice, and not with a `key`, by which all versions would be compared twice.
-pub(super) fn of_newest_event(view: &View, conditions: &[String]) -> Option<String> {
-    if !view.source.key.is_empty() || matches!(view.source.relation, Relation::Query { .. }) {
-        return None;
-    }
+/// The condition that a row has its entity's latest event timestamp among the rows that satisfy these conditions. Where
+/// entities have many rows, most then need neither be read in the order of entities nor sorted with all they hold.
+pub(super) fn of_newest_event(view: &View, conditions: &[String]) -> String {
     let entity = keys::sorted(view, &keys::keys(view)).join(", ");
     let event = sql::event(&view.source);
-    Some(format!(
+    format!(
         "({entity}, {event}) IN (SELECT {entity}, max({event}) FROM {relation} WHERE {conditions} GROUP BY {entity})",
         relation = sql::relation(&view.source),
         conditions = conditions.join(" AND "),
-    ))
+    )
 }
 
 /// Selects the newest row among these.

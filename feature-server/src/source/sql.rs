@@ -202,16 +202,18 @@ pub(crate) fn sortable(expression: &str, value_type: ValueType) -> String {
     }
 }
 
-/// An order in which values that differ at all have a place: the two zeros of floats are equal, but not the same.
+/// An order in which values that differ at all have a place: the two zeros of floats are equal, but not the same. As text they
+/// differ, which for every value would take as long as the rest of a query.
 pub(crate) fn total_order(expression: &str, value_type: ValueType) -> Vec<String> {
-    let mut order = vec![sortable(expression, value_type)];
-    if matches!(
-        value_type,
-        ValueType::Float32 | ValueType::Float64 | ValueType::Float32List
-    ) {
-        order.push(format!("{expression}::text COLLATE \"C\""));
+    let value = sortable(expression, value_type);
+    let text = format!("{expression}::text COLLATE \"C\"");
+    match value_type {
+        ValueType::Float32 | ValueType::Float64 => {
+            vec![value, format!("CASE WHEN {expression} = 0 THEN {text} END")]
+        }
+        ValueType::Float32List => vec![value, text],
+        _ => vec![value],
     }
-    order
 }
 
 #[cfg(test)]

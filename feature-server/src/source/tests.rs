@@ -15,6 +15,7 @@ use feature_defs::time::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::columns::Columns;
+use super::history::History;
 use super::*;
 use crate::testing::{Ground, at};
 
@@ -147,13 +148,17 @@ impl Ground {
 
     async fn values_of(&mut self, view: &str, time: &str, scope: Scope, part: Part<'_>) -> Vec<Found> {
         let (view, columns) = self.view_and_columns(view).await;
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             as_of: at(time),
             scope,
             part,
+            history: History::Short,
         };
+        let found = self.found(&view, &values_query(&view, &columns, &wanted)).await;
+        wanted.history = History::Long;
         let query = values_query(&view, &columns, &wanted);
-        self.found(&view, &query).await
+        assert_eq!(self.found(&view, &query).await, found, "{query}");
+        found
     }
 
     async fn found(&mut self, view: &View, query: &str) -> Vec<Found> {

@@ -8,6 +8,7 @@ use feature_defs::definitions::View;
 use feature_defs::time::Timestamp;
 
 use super::columns::Columns;
+use super::history::{self, History};
 use super::keys::{self, Part};
 use super::lookup::{self, Age, Lookup};
 use super::sql::{Moment, Since};
@@ -22,6 +23,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) scope: Scope,
     /// and of these which.
     pub(crate) part: Part<'a>,
+    /// How they are found where all are wanted.
+    pub(crate) history: History,
 }
 
 /// Which entities' values a query computes.
@@ -37,10 +40,15 @@ pub(crate) enum Scope {
 
 /// Selects a view's values.
 pub(crate) fn values_query(view: &View, columns: &Columns, wanted: &Wanted<'_>) -> String {
-    let Wanted { as_of, scope, part } = *wanted;
+    let Wanted {
+        as_of,
+        scope,
+        part,
+        history,
+    } = *wanted;
     let of = part.conditions(view);
     if scope == Scope::All {
-        all(view, columns, as_of, &of)
+        all(view, columns, as_of, &of, history)
     } else if matches!(scope, Scope::Within { .. }) && !view.is_recomputed_whole() {
         let conditions = [
             &[keys::present(view)],
@@ -56,13 +64,15 @@ pub(crate) fn values_query(view: &View, columns: &Columns, wanted: &Wanted<'_>) 
 }
 
 /// The values of all entities whose rows satisfy these conditions.
-fn all(view: &View, columns: &Columns, as_of: Timestamp, of: &[String]) -> String {
+fn all(view: &View, columns: &Columns, as_of: Timestamp, of: &[String], history: History) -> String {
     if view.is_aggregate() {
         return aggregates::per_entity(view, columns, as_of, of);
     }
     let happened = changed::conditions(view, as_of, Scope::All);
     let mut conditions = [&[keys::present(view)], happened.as_slice(), of].concat();
-    conditions.extend(rows::of_newest_event(view, &conditions));
+    if history == History::Long && history::matters(view) {
+        conditions.push(rows::of_newest_event(view, &conditions));
+    }
     rows::newest_per_entity(view, columns, &conditions)
 }
 
@@ -101,7 +111,7 @@ pub(crate) fn sample_query(view: &View, columns: &Columns, as_of: Timestamp, (on
     format!(
         "SELECT {} FROM ({}) AS value WHERE value.present",
         keys::of("value", view).join(", "),
-        all(view, columns, as_of, &of),
+        all(view, columns, as_of, &of, History::Long),
     )
 }
 

@@ -21,6 +21,7 @@ async fn plan(ground: &mut Ground, view: &str) -> String {
         as_of: at("12:00"),
         scope: Scope::Changed(after_run("11:55")),
         part: Part::ALL,
+        history: History::Short,
     };
     let query = format!("EXPLAIN (COSTS OFF) {}", values_query(&view, &columns, &wanted));
     let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query))
@@ -82,4 +83,32 @@ async fn each_entity_is_looked_up_by_its_own_index_however_wrong_the_estimates_a
         let by_index = used[0] == own && used.iter().all(|index| allowed.contains(index));
         assert!(by_index && !lookup.contains("Seq Scan"), "{view}:\n{plan}");
     }
+}
+
+#[tokio::test]
+async fn a_full_run_of_a_table_asks_how_many_rows_an_entity_has() {
+    let mut ground = Ground::events().await;
+    fill(&mut ground, 4_000, "2013-11-05").await;
+    ground.sql("ANALYZE events").await;
+    let mut found = Vec::new();
+    for view in ["plain_newest", "plain_newest_pair", "keyed_newest"] {
+        let (view, columns) = ground.view_and_columns(view).await;
+        let history = history_of(&mut ground.source, &view).await.unwrap();
+        let wanted = Wanted {
+            as_of: at("12:00"),
+            scope: Scope::All,
+            part: Part::ALL,
+            history,
+        };
+        let looks_twice = values_query(&view, &columns, &wanted).contains("max(");
+        found.push((view.name.to_string(), history, looks_twice));
+    }
+    let expected = [
+        // Three carriers, and about as many pairs of aircraft and carrier as there are events.
+        ("plain_newest", History::Long, true),
+        ("plain_newest_pair", History::Short, false),
+        ("keyed_newest", History::Short, false),
+    ];
+    let expected = expected.map(|(view, history, twice)| (view.to_owned(), history, twice));
+    assert_eq!(found, expected);
 }

@@ -90,6 +90,7 @@ async fn expectations_are_counted_over_the_values_that_are_present() {
         as_of: at("12:00"),
         scope: Scope::All,
         part: Part::ALL,
+        history: History::Short,
     };
     let query = expectations_query(&view, &values_query(&view, &columns, &wanted));
     type Answer = (i64, i64, i64, i64, Option<String>, Option<String>);

@@ -1,7 +1,7 @@
 """Writes the models that `cargo xtask bench` runs: 30 float32 features in, one number out.
 
 Usage: bench_models.py FOLDER PRODUCTS. Writes gbdt.onnx (100 trees of 31 leaves), mlp.onnx (30-128-64-1) and slow.onnx (that many
-products of matrices, whatever the number of rows).
+products of matrices a row).
 """
 
 import sys
@@ -79,20 +79,23 @@ def mlp(path, widths=(FEATURES, 128, 64, 1)):
     save(path, nodes, initializers)
 
 
-def slow(path, products, width=256):
-    """The sum of a row's features, after that many products of matrices that nobody can leave out."""
-    seed = RANDOM.normal(size=(width, width)).astype(np.float32) / width
+def slow(path, products, width=128):
+    """The sum of a row's features, after that many products of matrices that nobody can leave out, for each row its own."""
+    seed = (RANDOM.normal(size=(width, width)) / np.sqrt(width)).astype(np.float32)
     nodes = [h.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=1)]
-    # It depends on the request, so that it is not computed once when the model is loaded.
-    nodes += [h.make_node("ReduceMax", ["features"], ["max"], keepdims=0), h.make_node("Add", ["seed", "max"], ["m0"])]
+    # They depend on the row, so that they are not computed once when the model is loaded.
+    nodes += [h.make_node("Reshape", ["sum", "cube"], ["sums"]), h.make_node("Add", ["seed", "sums"], ["m0"])]
     for i in range(products):
         nodes += [h.make_node("MatMul", [f"m{i}", "seed"], [f"p{i}"]), h.make_node("Tanh", [f"p{i}"], [f"m{i + 1}"])]
     nodes += [
-        h.make_node("ReduceMax", [f"m{products}"], ["high"], keepdims=0),
-        h.make_node("Mul", ["high", "nothing"], ["zero"]),
+        h.make_node("ReduceMax", [f"m{products}"], ["highs"], axes=[1, 2], keepdims=0),
+        h.make_node("Mul", ["highs", "nothing"], ["zeros"]),
+        h.make_node("Reshape", ["zeros", "column"], ["zero"]),
         h.make_node("Add", ["sum", "zero"], ["prediction"]),
     ]
-    save(path, nodes, [("axis", np.array([1], np.int64)), ("seed", seed), ("nothing", np.array(0, np.float32))])
+    shapes = [("cube", [-1, 1, 1]), ("column", [-1, 1])]
+    shapes = [(name, np.array(shape, np.int64)) for name, shape in shapes]
+    save(path, nodes, [("axis", np.array([1], np.int64)), ("seed", seed), ("nothing", np.array(0, np.float32)), *shapes])
 
 
 folder = Path(sys.argv[1])

@@ -141,7 +141,7 @@ impl Stand {
         self.model("mlp_tensors", "mlp", "off", "")
     }
 
-    /// Writes the files of the models; the slow one is of so many products of matrices.
+    /// Writes the files of the models; the slow one is of so many products of matrices a row.
     fn write_models(&self, products: usize) -> Result<()> {
         let status = Command::new("python3")
             .arg(root().join("tests/python/bench_models.py"))

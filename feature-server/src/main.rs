@@ -6,6 +6,10 @@ use clap::Parser;
 use feature_defs::definitions::Diagnostics;
 use feature_server::cli::Cli;
 
+/// A run and an answer allocate some dozens of times a row, and threads free what others allocated.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();

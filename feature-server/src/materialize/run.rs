@@ -15,7 +15,7 @@ use super::lock::Lock;
 use super::plan::Plan;
 use super::{Asked, Mode, RunError, RunOutcome, RunSummary, Task, millis};
 use crate::app::App;
-use crate::source::{self, Columns, Part, Scope, Wanted};
+use crate::source::{self, Columns, History, Part, Scope, Wanted};
 use crate::store::{Begun, Finished, Kind, Reached, Whose};
 use service::progress::Progress;
 
@@ -102,7 +102,7 @@ impl Run<'_> {
         match &self.work {
             Work::Values(plan, _) => {
                 let scope = match plan {
-                    Plan::Full { .. } => Scope::All,
+                    Plan::Full { .. } => Scope::All(self.history(&mut source, lock).await?),
                     Plan::Incremental { since, .. } => Scope::Changed(*since),
                 };
                 self.values(scope, (&mut source, lock), progress).await?;
@@ -140,6 +140,13 @@ impl Run<'_> {
         Ok(RunOutcome::Done)
     }
 
+    /// Which way to look for each entity's newest row.
+    async fn history(&self, source: &mut PgConnection, lock: &mut Lock<'_>) -> Result<History, RunError> {
+        let asking = source::history_of(source, self.view);
+        self.while_held(lock, async { asking.await.map_err(|error| self.source_error(&error)) })
+            .await
+    }
+
     /// Computes and writes the values in `scope` that are not written yet.
     async fn values(
         &self,
@@ -148,9 +155,6 @@ impl Run<'_> {
         progress: &Progress,
     ) -> Result<(), RunError> {
         let after = self.checkpoint();
-        let history = source::history_of(source, self.view)
-            .await
-            .map_err(|error| self.source_error(&error))?;
         let wanted = Wanted {
             as_of: self.as_of,
             scope,
@@ -158,7 +162,6 @@ impl Run<'_> {
                 shard: self.whose.shard,
                 after: &after,
             },
-            history,
         };
         let select = source::values_query(self.view, &self.columns, &wanted);
         self.copy(source, &select, lock, progress).await

@@ -23,7 +23,7 @@ use crate::source::{CopyRows, DecodeError};
 use service::progress::Progress;
 
 /// A batch is written when it has so many values, or so many bytes.
-const BATCH_ROWS: usize = 1_000;
+const BATCH_ROWS: usize = 250;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches on their way to Redis at a time, and as many waiting for it.
 const IN_FLIGHT: usize = 4;
@@ -76,8 +76,17 @@ impl Run<'_> {
             writing.await.map_err(|panic| self.unreadable(&panic))??;
             read
         };
+        self.while_held(lock, both).await
+    }
+
+    /// Does this for as long as the run holds its locks and is not told to stop.
+    pub(super) async fn while_held<T>(
+        &self,
+        lock: &mut Lock<'_>,
+        doing: impl Future<Output = Result<T, RunError>>,
+    ) -> Result<T, RunError> {
         tokio::select! {
-            done = both => done,
+            done = doing => done,
             stopped = self.pulse(lock) => Err(stopped),
         }
     }

@@ -371,12 +371,16 @@ async fn a_run_that_cannot_even_begin_is_recorded_and_status_tells_of_it() {
 
 #[tokio::test]
 async fn the_two_zeros_tie_in_value_and_still_have_one_winner() {
+    let mut winners = Vec::new();
     for zeros in [["0.0", "'-0.0'"], ["'-0.0'", "0.0"]] {
         let mut ground = Ground::arrivals().await;
         for zero in zeros {
             ground.arrival("UA", "11:30", "11:30", zero).await;
         }
         ground.run("newest", Full, "12:00").await;
+        ground.run("ops", Full, "12:00").await;
         assert_eq!(ground.values("newest", "UA", "12:00").await.as_deref(), Some("-0.0"));
+        winners.push(ground.values("ops", "UA", "12:00").await.unwrap());
     }
+    assert_eq!(winners[0], winners[1]);
 }

@@ -39,7 +39,7 @@ pub(super) fn conditions(view: &View, as_of: Timestamp, scope: Scope) -> Vec<Str
     let between = |after: String, until: String| format!("{event} > {after} AND {event} <= {until}");
     let at = Moment::At(as_of);
     let since = match scope {
-        Scope::All => return vec![between("'-infinity'".to_owned(), at.sql())],
+        Scope::All(_) => return vec![between("'-infinity'".to_owned(), at.sql())],
         Scope::Within { after, until } => return vec![between(sql::instant(after), sql::instant(until.min(as_of)))],
         Scope::Changed(since) => since,
     };

@@ -25,7 +25,7 @@ mod visible;
 pub(crate) use check::check_view;
 pub(crate) use columns::{ColumnType, Columns, columns_of};
 pub(crate) use decode::{CopyRows, DecodeError, Fields};
-pub(crate) use history::history_of;
+pub(crate) use history::{History, history_of};
 pub(crate) use indexes::missing_indexes;
 pub(crate) use keys::{Part, bind as bind_keys};
 pub(crate) use pushed::{Entities, MOST_ENTITIES, pushed_query};

@@ -23,15 +23,14 @@ pub(crate) struct Wanted<'a> {
     pub(crate) scope: Scope,
     /// and of these which.
     pub(crate) part: Part<'a>,
-    /// How they are found where all are wanted.
-    pub(crate) history: History,
 }
 
 /// Which entities' values a query computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Of every entity that has a value; of a row view without `key` also of those whose newest row is deleted.
-    All,
+    /// Of every entity that has a value; of a row view without `key` also of those whose newest row is deleted. Values are
+    /// the same whatever the history.
+    All(History),
     /// Of those that an incremental run has to look at again. Those that have no value are not present.
     Changed(Since),
     /// Of those that have rows with an event time after the one moment and not after the other.
@@ -40,15 +39,10 @@ pub(crate) enum Scope {
 
 /// Selects a view's values.
 pub(crate) fn values_query(view: &View, columns: &Columns, wanted: &Wanted<'_>) -> String {
-    let Wanted {
-        as_of,
-        scope,
-        part,
-        history,
-    } = *wanted;
+    let Wanted { as_of, scope, part } = *wanted;
     let of = part.conditions(view);
-    if scope == Scope::All {
-        all(view, columns, as_of, &of, history)
+    if let Scope::All(history) = scope {
+        all(view, columns, (as_of, history), &of)
     } else if matches!(scope, Scope::Within { .. }) && !view.is_recomputed_whole() {
         let conditions = [
             &[keys::present(view)],
@@ -64,11 +58,11 @@ pub(crate) fn values_query(view: &View, columns: &Columns, wanted: &Wanted<'_>) 
 }
 
 /// The values of all entities whose rows satisfy these conditions.
-fn all(view: &View, columns: &Columns, as_of: Timestamp, of: &[String], history: History) -> String {
+fn all(view: &View, columns: &Columns, (as_of, history): (Timestamp, History), of: &[String]) -> String {
     if view.is_aggregate() {
         return aggregates::per_entity(view, columns, as_of, of);
     }
-    let happened = changed::conditions(view, as_of, Scope::All);
+    let happened = changed::conditions(view, as_of, Scope::All(history));
     let mut conditions = [&[keys::present(view)], happened.as_slice(), of].concat();
     if history == History::Long && history::matters(view) {
         conditions.push(rows::of_newest_event(view, &conditions));
@@ -111,7 +105,8 @@ pub(crate) fn sample_query(view: &View, columns: &Columns, as_of: Timestamp, (on
     format!(
         "SELECT {} FROM ({}) AS value WHERE value.present",
         keys::of("value", view).join(", "),
-        all(view, columns, as_of, &of, History::Long),
+        // Whatever the table: there may be few entities with many rows each.
+        all(view, columns, (as_of, History::Long), &of),
     )
 }
 

@@ -27,7 +27,7 @@ use crate::plain::Way;
 use crate::report::Report;
 use crate::stand::Stand;
 
-/// As the predictor has it: the yardsticks are not to be slower for their allocator.
+/// As the programs have it: the yardsticks are not to be slower for their allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

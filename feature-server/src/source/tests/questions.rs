@@ -88,9 +88,8 @@ async fn expectations_are_counted_over_the_values_that_are_present() {
     let (view, columns) = ground.view_and_columns("plain_newest").await;
     let wanted = Wanted {
         as_of: at("12:00"),
-        scope: Scope::All,
+        scope: ALL,
         part: Part::ALL,
-        history: History::Short,
     };
     let query = expectations_query(&view, &values_query(&view, &columns, &wanted));
     type Answer = (i64, i64, i64, i64, Option<String>, Option<String>);

@@ -233,7 +233,7 @@ async fn full_incremental_and_looked_up_values_are_the_same() {
             for name in VIEWS {
                 let context = format!("seed {seed}, {name} as of {time}");
                 let (view, _) = ground.view_and_columns(name).await;
-                let all = ground.values_of(name, time, Scope::All, Part::ALL).await;
+                let all = ground.values_of(name, time, ALL, Part::ALL).await;
                 assert_eq!(lines(&all), lines(&model(&view, &events, at(time))), "{context}");
                 let online = online.entry(name).or_default();
                 if step == 0 {
@@ -246,7 +246,7 @@ async fn full_incremental_and_looked_up_values_are_the_same() {
                     parts(&mut ground, name, time, since, &changed).await;
                 }
                 assert_eq!(online.values().cloned().collect::<Vec<_>>(), all, "{context}");
-                parts(&mut ground, name, time, Scope::All, &all).await;
+                parts(&mut ground, name, time, ALL, &all).await;
                 looked_up(&mut ground, name, time, &all).await;
             }
         }

@@ -13,7 +13,7 @@ use crate::load::{Requests, ask_all, ask_once};
 use crate::report::Table;
 use crate::stand::{FEATURES, Stand, address};
 
-/// Requests that clients go round in: more than any cache of a processor keeps.
+/// Requests that clients go round in: more than a core's own caches keep.
 pub(crate) const DISTINCT: usize = 20_000;
 
 /// A predictor with its yardsticks.

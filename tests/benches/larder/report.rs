@@ -125,8 +125,12 @@ fn grouped(figure: f64) -> String {
     text
 }
 
-/// The middle of some figures.
+/// The middle of some figures, of an even number of them the mean of the two in the middle.
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+    let (low, high) = (figures.len().saturating_sub(1) / 2, figures.len() / 2);
+    match (figures.get(low), figures.get(high)) {
+        (Some(low), Some(high)) => f64::midpoint(*low, *high),
+        _ => f64::NAN,
+    }
 }

@@ -1,7 +1,7 @@
 """Writes the models that `cargo xtask bench` runs: 30 float32 features in, one number out.
 
-Usage: bench_models.py FOLDER PRODUCTS. Writes gbdt.onnx (100 trees of 31 leaves), mlp.onnx (30-128-64-1) and slow.onnx (that many
-products of matrices a row).
+Usage: bench_models.py FOLDER PRODUCTS. Writes gbdt.onnx (100 trees of 31 leaves), gbdt_of_50.onnx (the same trees; takes 50 features and
+looks at 30), mlp.onnx (30-128-64-1), sum.onnx (of the features: as good as nothing) and slow.onnx (that many products of matrices a row).
 """
 
 import sys
@@ -17,8 +17,8 @@ FEATURES = 30
 RANDOM = np.random.default_rng(42)
 
 
-def save(path, nodes, initializers=()):
-    inputs = [h.make_tensor_value_info("features", T.FLOAT, ["n", FEATURES])]
+def save(path, nodes, initializers=(), width=FEATURES):
+    inputs = [h.make_tensor_value_info("features", T.FLOAT, ["n", width])]
     outputs = [h.make_tensor_value_info("prediction", T.FLOAT, ["n", 1])]
     graph = h.make_graph(nodes, path.stem, inputs, outputs, [numpy_helper.from_array(a, n) for n, a in initializers])
     opsets = [h.make_opsetid("", 17), h.make_opsetid("ai.onnx.ml", 3)]
@@ -27,7 +27,7 @@ def save(path, nodes, initializers=()):
     onnx.save(model, path)
 
 
-def gbdt(path, trees=100, leaves=31):
+def gbdt(trees=100, leaves=31):
     """Trees that are grown leaf by leaf at random, as boosting grows them: of uneven depth."""
     columns = {name: [] for name in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")}
     targets = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
@@ -52,7 +52,7 @@ def gbdt(path, trees=100, leaves=31):
                 targets["nodeids"].append(node)
                 targets["ids"].append(0)
                 targets["weights"].append(float(RANDOM.normal()))
-    ensemble = h.make_node(
+    return h.make_node(
         "TreeEnsembleRegressor",
         ["features"],
         ["prediction"],
@@ -63,7 +63,6 @@ def gbdt(path, trees=100, leaves=31):
         **{f"nodes_{name}": values for name, values in columns.items()},
         **{f"target_{name}": values for name, values in targets.items()},
     )
-    save(path, [ensemble])
 
 
 def mlp(path, widths=(FEATURES, 128, 64, 1)):
@@ -99,6 +98,10 @@ def slow(path, products, width=128):
 
 
 folder = Path(sys.argv[1])
-gbdt(folder / "gbdt.onnx")
+ensemble = gbdt()
+save(folder / "gbdt.onnx", [ensemble])
+save(folder / "gbdt_of_50.onnx", [ensemble], width=50)
 mlp(folder / "mlp.onnx")
+added = h.make_node("ReduceSum", ["features", "axis"], ["prediction"], keepdims=1)
+save(folder / "sum.onnx", [added], [("axis", np.array([1], np.int64))])
 slow(folder / "slow.onnx", int(sys.argv[2]))

@@ -11,7 +11,7 @@ use crate::arm::{Arm, Rounds, Work, measure};
 use crate::load::Requests;
 use crate::report::Table;
 use crate::serving::{DISTINCT, http, of_rows};
-use crate::stand::{Stand, address};
+use crate::stand::{FEW, MANY_VIEWS, Stand, VIEWS, address};
 
 pub(crate) async fn tables(stand: &Stand, rounds: Rounds, most_entities: usize) -> Result<Vec<Table>> {
     let servers = [stand.predictor().await?, stand.predictor().await?];
@@ -28,8 +28,8 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds, most_entities: usize) 
     }
     let by_rows = measure("Growth: rows of a request, 5 views (beside one row)", &mut arms, rounds).await?;
     let mut arms: Vec<Arm> = Vec::new();
-    for views in crate::stand::VIEWS {
-        let requests = of_rows(&format!("gbdt_{views}"), 1, stand.users);
+    for views in VIEWS.into_iter().chain([MANY_VIEWS]) {
+        let requests = of_rows(&format!("gbdt_{views}"), 1, stand.users.min(FEW));
         arms.push(
             http(
                 &format!("{views} view(s)"),
@@ -42,7 +42,7 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds, most_entities: usize) 
         );
     }
     let by_views = measure(
-        "Growth: views of a row of 30 features (beside one view)",
+        "Growth: views of a row of 30 features, 50 where there are as many views (beside one view)",
         &mut arms,
         rounds,
     )

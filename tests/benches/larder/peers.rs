@@ -116,36 +116,37 @@ async fn looked_up(
         on_one_thread(stand, "predictor").await?,
     );
     let users = || (0..DISTINCT).map(|i| i % stand.users + 1);
-    let body = |features: Value| {
-        move |user: usize| json!({ "features": features, "entities": { "user_id": [user] } }).to_string()
+    let asking = |by: &str, what: Value| {
+        let body = |user: usize| json!({ by: what, "entities": { "user_id": [user] } }).to_string();
+        Requests::post("/get-online-features", users().map(body))
     };
-    let asked = Requests::post("/get-online-features", users().map(body(prepared["features"].clone())));
     let names: Vec<String> = (0..FEATURES).map(|i| format!("v3_{}:f{i}", i * 3 / FEATURES)).collect();
-    let ours = Requests::post("/get-online-features", users().map(body(json!(names))));
+    let by_list = (
+        asking("features", prepared["features"].clone()),
+        asking("features", json!(names)),
+    );
+    let by_service = (
+        asking("feature_service", json!("all")),
+        asking("feature_service", json!("s3")),
+    );
     let predicted = crate::serving::of_rows("gbdt_3", 1, stand.users);
+    let theirs_at = (feast.address, feast.worker()?);
     let mut arms = Vec::new();
     for clients in [1, 8] {
         let at = arms.len();
-        arms.push(
-            http(
-                "Feast: /get-online-features",
-                clients,
-                &[(feast.address, feast.worker()?)],
-                &asked,
-                None,
-            )
-            .asking(theirs.id()),
-        );
-        arms.push(
-            http(
-                "Larder: /get-online-features",
+        for (by, (asked, ours)) in [("list", &by_list), ("service", &by_service)] {
+            let beside = arms.len();
+            let name = |whose: &str| format!("{whose}: /get-online-features, by {by}");
+            let them = http(&name("Feast"), clients, &[theirs_at], asked, None);
+            let us = http(
+                &name("Larder"),
                 clients,
                 &[(address(&larder)?, larder.id())],
-                &ours,
-                Some(at),
-            )
-            .asking(stand.redis.id()),
-        );
+                ours,
+                Some(beside),
+            );
+            arms.extend([them.asking(theirs.id()), us.asking(stand.redis.id())]);
+        }
         arms.push(
             http(
                 "Larder: :predict of the same features",

@@ -88,7 +88,7 @@ impl Bench<'_> {
         let hits = self.of_users("gbdt_kept", (1..=500).collect());
         let slow_hits = self.of_users("slow_kept", (1..=500).collect());
         let misses = self.of_rows("gbdt_5", 1);
-        let slow = self.of_rows("slow", 1);
+        let (slow, sum) = (self.of_rows("slow", 1), self.of_rows("sum", 1));
         // Of five requests four are of 100 users, which are soon kept, and one of a user that nobody asked for.
         let mixed = |model: &str| {
             let user = |i: usize| if i.is_multiple_of(5) { 1_000 + i } else { 1 + i % 100 };
@@ -101,12 +101,13 @@ impl Bench<'_> {
         let ask = |name: &str, requests: &Arc<Requests>, beside| self.predictor(name, 8, requests, beside);
         let mut arms = vec![
             self.model_alone("slow")?,
+            ask("features and their sum, no cache", &sum, None),
             ask("GBDT, no cache", &misses, None),
-            ask("GBDT, all hits", &hits, Some(1)),
+            ask("GBDT, all hits", &hits, Some(2)),
             ask("slow model, no cache", &slow, None),
-            ask("slow model, all hits", &slow_hits, Some(3)),
+            ask("slow model, all hits", &slow_hits, Some(4)),
             ask("slow model, no cache, 80 % repeated", &mixed_without, None),
-            ask("slow model, cache, 80 % repeated", &mixed_kept, Some(5)),
+            ask("slow model, cache, 80 % repeated", &mixed_kept, Some(6)),
         ];
         self.measure("The prediction cache (beside the same without)", &mut arms)
             .await

@@ -24,9 +24,14 @@ use crate::load::Load;
 
 /// The features of a user.
 pub(crate) const FEATURES: usize = 30;
-/// Over how many views a service spreads them: each of them is a feature service and, with each model, a model.
+/// Over how many views a service spreads them: each of them is a feature service and, with the GBDT, a model.
 pub(crate) const VIEWS: [usize; 4] = [1, 3, 5, 15];
+/// More views than features: each has one of them, some features are in two, and the model looks at as many as always.
+pub(crate) const MANY_VIEWS: usize = 50;
+/// The first users, who alone have values in these.
+pub(crate) const FEW: usize = 10_000;
 const PROJECT: &str = "bench";
+const TIMES: &str = "event_timestamp = \"happened_at\"\ncreated_timestamp = \"created_at\"\n";
 /// What the slow model is to take.
 const SLOW: Duration = Duration::from_millis(5);
 /// Of how many products it is at first, to see what they take.
@@ -55,7 +60,9 @@ impl Stand {
         };
         fill(&stand.database, users).await?;
         std::fs::create_dir(stand.dir.path().join("features"))?;
-        std::fs::write(stand.dir.path().join("features/bench.toml"), definitions(&VIEWS))?;
+        std::fs::write(stand.dir.path().join("features/bench.toml"), definitions())?;
+        let few = format!("SELECT * FROM events WHERE user_id <= {FEW}");
+        std::fs::write(stand.dir.path().join("features/few.sql"), few)?;
         stand.models()?;
         stand.feature_server(&["migrate"])?;
         Ok(stand)
@@ -133,7 +140,15 @@ impl Stand {
             let service = format!("feature_service = \"s{views}\"\n");
             self.model(&format!("gbdt_{views}"), "gbdt", "off", &service)?;
         }
+        let many = format!("feature_service = \"s{MANY_VIEWS}\"\n");
+        self.model(
+            &format!("gbdt_{MANY_VIEWS}"),
+            &format!("gbdt_of_{MANY_VIEWS}"),
+            "off",
+            &many,
+        )?;
         let five = "feature_service = \"s5\"\n";
+        self.model("sum", "sum", "off", five)?;
         self.model("gbdt_kept", "gbdt", "memory", five)?;
         self.model("slow", "slow", "off", five)?;
         self.model("slow_kept", "slow", "memory", five)?;
@@ -228,35 +243,44 @@ async fn fill(database: &Database, users: usize) -> Result<()> {
     Ok(())
 }
 
-/// All features of a user, over so many views, for each of these.
-pub(crate) fn definitions(spreads: &[usize]) -> String {
+/// All features of a user, over so many views, for each of [`VIEWS`]; and one feature of the first users in each of many views.
+fn definitions() -> String {
     let mut text = format!(
         "format = 1\nproject = \"{PROJECT}\"\n\n\
          [[entity]]\nname = \"user\"\njoin_keys = [{{ name = \"user_id\", type = \"int64\" }}]\n\n\
-         [[source]]\nname = \"events\"\ntable = \"events\"\nevent_timestamp = \"happened_at\"\ncreated_timestamp = \"created_at\"\n"
+         [[source]]\nname = \"events\"\ntable = \"events\"\n{TIMES}\n\
+         [[source]]\nname = \"few\"\nsql = \"few.sql\"\n{TIMES}"
     );
-    for &views in spreads {
-        let mut inputs = Vec::new();
-        for view in 0..views {
-            let features: Vec<String> = (view * FEATURES / views..(view + 1) * FEATURES / views)
-                .map(|feature| format!("f{feature}"))
-                .collect();
-            inputs.extend(features.iter().map(|feature| format!("\"v{views}_{view}:{feature}\"")));
-            let fields = features
-                .iter()
-                .map(|f| format!("{{ name = \"{f}\", type = \"float32\" }}"));
-            _ = write!(
-                text,
-                "\n[[feature_view]]\nname = \"v{views}_{view}\"\nentity = \"user\"\nsource = \"events\"\nttl = \"30d\"\nfeatures = [{}]\n",
-                fields.collect::<Vec<_>>().join(", ")
-            );
-        }
+    for views in VIEWS {
+        let of_view = |view: usize| (view * FEATURES / views..(view + 1) * FEATURES / views).collect();
+        text += &spread(views, "events", of_view);
+    }
+    text + &spread(MANY_VIEWS, "few", |view| vec![view % FEATURES])
+}
+
+/// So many views, each of these features, and the feature service of all.
+fn spread(views: usize, source: &str, features: impl Fn(usize) -> Vec<usize>) -> String {
+    let (mut text, mut inputs) = (String::new(), Vec::new());
+    for view in 0..views {
+        let features: Vec<String> = features(view)
+            .into_iter()
+            .map(|feature| format!("f{feature}"))
+            .collect();
+        inputs.extend(features.iter().map(|feature| format!("\"v{views}_{view}:{feature}\"")));
+        let fields = features
+            .iter()
+            .map(|f| format!("{{ name = \"{f}\", type = \"float32\" }}"));
         _ = write!(
             text,
-            "\n[[feature_service]]\nname = \"s{views}\"\nfeatures = [{}]\n",
-            inputs.join(", ")
+            "\n[[feature_view]]\nname = \"v{views}_{view}\"\nentity = \"user\"\nsource = \"{source}\"\nttl = \"30d\"\nfeatures = [{}]\n",
+            fields.collect::<Vec<_>>().join(", ")
         );
     }
+    _ = write!(
+        text,
+        "\n[[feature_service]]\nname = \"s{views}\"\nfeatures = [{}]\n",
+        inputs.join(", ")
+    );
     text
 }
 

@@ -3,7 +3,7 @@
 //! `larder:flights:carrier_ops:{carrier=UA}`: readable, prefixed by view, hash-tagged by entity so that all views of one
 //! entity share a cluster slot. `@` cannot occur in a name, so a view's own records never meet an entity's.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use crate::name::{FeatureName, ProjectName, ViewName};
 use crate::value::{Value, ValueType, WrongType};
@@ -75,8 +75,7 @@ impl EntityKey {
             text.push('=');
             match value {
                 KeyValue::String(s) => percent_encode(s, &mut text),
-                // Writing to a string cannot fail.
-                KeyValue::Int64(i) => write!(text, "{i}").unwrap_or_default(),
+                KeyValue::Int64(i) => text.push_str(itoa::Buffer::new().format(*i)),
             }
         }
         Self(text)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A moment: microseconds since 1970-01-01 UTC, negative before it.
@@ -83,17 +83,64 @@ impl TryFrom<String> for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match Spelling::of(*self) {
+            Some(spelling) => serializer.serialize_str(spelling.as_str()),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with as many sub-second digits as needed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.to_chrono() {
-            Some(at) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
-            None => write!(f, "{}us since 1970", self.0),
+        match (Spelling::of(*self), self.to_chrono()) {
+            (Some(spelling), _) => f.write_str(spelling.as_str()),
+            (None, Some(at)) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            (None, None) => write!(f, "{}us since 1970", self.0),
         }
+    }
+}
+
+/// A moment of a year of four digits, spelled as [`Timestamp`] is: every answer spells one a view, and chrono takes ten times
+/// as long.
+struct Spelling {
+    text: [u8; 27],
+    len: usize,
+}
+
+impl Spelling {
+    /// `None` for other years.
+    fn of(at: Timestamp) -> Option<Self> {
+        let time = at.to_chrono()?;
+        let year = u32::try_from(time.year()).ok().filter(|year| *year <= 9_999)?;
+        let micros = time.timestamp_subsec_micros();
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let parts = [
+            (0..4, year),
+            (5..7, time.month()),
+            (8..10, time.day()),
+            (11..13, time.hour()),
+            (14..16, time.minute()),
+            (17..19, time.second()),
+            (20..26, micros),
+        ];
+        for (place, mut number) in parts {
+            for digit in text[place].iter_mut().rev() {
+                *digit += (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        let len = match micros {
+            0 => 20,
+            _ if micros.is_multiple_of(1_000) => 24,
+            _ => 27,
+        };
+        text[len - 1] = b'Z';
+        Some(Self { text, len })
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.len]).unwrap_or_default()
     }
 }
 
@@ -218,6 +265,8 @@ impl Clock for ManualClock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -236,6 +285,26 @@ mod tests {
         assert_eq!("24h".parse::<Span>().unwrap().to_string(), "1d");
         for bad in ["", "5", "h", "-5m", "1.5h", "5 m", "5w", "99999999999999999d"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn timestamps_are_spelled_as_chrono_spells_them(
+            micros in prop_oneof![
+                any::<i64>(),
+                // The years 1 to 9999 and some beyond them, to the microsecond, millisecond and second.
+                -63_000_000_000_000_000..260_000_000_000_000_000_i64,
+                (-63_000_000_000_000..260_000_000_000_000_i64).prop_map(|millis| millis * 1_000),
+                (-63_000_000_000..260_000_000_000_i64).prop_map(|secs| secs * 1_000_000),
+            ],
+        ) {
+            let at = Timestamp::from_micros(micros);
+            if let Some(time) = at.to_chrono() {
+                let expected = time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+                prop_assert_eq!(serde_json::to_string(&at).unwrap(), format!("\"{expected}\""));
+                prop_assert_eq!(at.to_string(), expected);
+            }
         }
     }
 

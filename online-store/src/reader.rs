@@ -11,7 +11,7 @@ use feature_defs::key::{EntityKey, marker_key, schemas_key, value_key};
 use feature_defs::name::{ProjectName, ViewName};
 use feature_defs::serving::{Marker, StoredRow};
 use feature_defs::time::Timestamp;
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(1);
 const REFRESH_WITHIN: Duration = Duration::from_secs(1);
 /// Keys of one command: Redis does nothing else meanwhile.
 const KEYS_PER_MGET: usize = 200;
+/// What a key takes, about: a command that grows as it is written is copied each time.
+const KEY_BYTES: usize = 64;
 /// At most one warning about what can't be read in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -197,12 +199,14 @@ impl OnlineReader {
         let mut commands = Pipeline::with_capacity(asked.len().div_ceil(KEYS_PER_MGET));
         let mut key = String::new();
         for keys in asked.chunks(KEYS_PER_MGET) {
-            let command = commands.cmd("MGET");
+            let mut command = Cmd::with_capacity(keys.len() + 1, keys.len() * KEY_BYTES);
+            command.arg("MGET");
             for (named, entity) in keys {
                 key.clear();
                 named.keys.push(entity, &mut key);
                 command.arg(&key);
             }
+            commands.add_command(command);
         }
         let answered = self.connection.send_by(&commands, deadline).await?;
         let mut answers = Vec::with_capacity(asked.len());

@@ -18,9 +18,9 @@ use feature_defs::value::Value;
 #[derive(Debug)]
 pub(crate) struct Views {
     names: Vec<NamedView>,
-    /// Where each definition stands, by its address: who looks up the very view that the reader was made with is not kept
-    /// waiting by a comparison.
-    places: HashMap<usize, Place>,
+    /// Where each definition stands, by its address, in the order of these: who looks up the very view that the reader was made
+    /// with is not kept waiting by a comparison.
+    places: Vec<(usize, Place)>,
     /// Keeps those addresses taken, though an equal view may be what is read by.
     _given: Vec<Arc<View>>,
 }
@@ -71,7 +71,7 @@ impl Views {
     /// These views of a project: of one name there may be several, and equal ones count once.
     pub(crate) fn new(project: &ProjectName, views: Vec<Arc<View>>) -> Self {
         let mut names: Vec<NamedView> = Vec::new();
-        let mut places = HashMap::with_capacity(views.len());
+        let mut places = Vec::with_capacity(views.len());
         for view in &views {
             let name = names.iter().position(|named| named.name == view.name);
             let name = name.unwrap_or_else(|| {
@@ -89,8 +89,9 @@ impl Views {
                 definitions.push(ViewState::new(Arc::clone(view)));
                 definitions.len() - 1
             });
-            places.insert(address(view), Place { name, definition });
+            places.push((address(view), Place { name, definition }));
         }
+        places.sort_unstable_by_key(|(address, _)| *address);
         Self {
             names,
             places,
@@ -100,7 +101,11 @@ impl Views {
 
     /// What is known of a view: of this very one, or of one that equals it.
     pub(crate) fn find(&self, view: &View) -> Option<Known<'_>> {
-        if let Some(place) = self.places.get(&address(view)) {
+        if let Ok(at) = self
+            .places
+            .binary_search_by_key(&address(view), |(address, _)| *address)
+        {
+            let (_, place) = self.places[at];
             let named = &self.names[place.name];
             let state = &named.definitions[place.definition];
             return Some(Known { named, state });

@@ -2,24 +2,26 @@
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tower::layer::layer_fn;
 use tower::util::ServiceExt;
-use tower::{Layer, Service, service_fn};
+use tower::{Layer, service_fn};
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::compression::{Compression, CompressionLayer};
 use tower_http::decompression::{RequestDecompression, RequestDecompressionLayer};
@@ -176,13 +178,11 @@ async fn admitted(
 }
 
 /// The request with its body in memory.
-async fn arrived(mut request: Request, limits: Limits) -> Result<Request, ApiError> {
+async fn arrived(request: Request, limits: Limits) -> Result<Request, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let limit = BodyLimit(limits.body_bytes);
     // What the body is unpacked to has the same limit.
-    let limit = DefaultBodyLimit::max(limits.body_bytes);
-    limit.apply(&mut request);
-    let (parts, body) = request.into_parts();
-    let mut reading = Request::new(body);
-    limit.apply(&mut reading);
+    parts.extensions.insert(limit);
     let late = |_| {
         let message = format!(
             "the request body did not arrive within {} s",
@@ -190,10 +190,30 @@ async fn arrived(mut request: Request, limits: Limits) -> Result<Request, ApiErr
         );
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
     };
-    let RawBody(body) = tokio::time::timeout(limits.body_within, RawBody::from_request(reading, &()))
+    let body = tokio::time::timeout(limits.body_within, limit.read(body))
         .await
         .map_err(late)??;
     Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+/// How large a body may be.
+#[derive(Debug, Clone, Copy)]
+struct BodyLimit(usize);
+
+impl BodyLimit {
+    /// Where nothing else is said.
+    const DEFAULT: Self = Self(2 << 20);
+
+    async fn read(self, body: Body) -> Result<Bytes, ApiError> {
+        to_bytes(body, self.0).await.map_err(|error| {
+            if error.source().is_some_and(|source| source.is::<LengthLimitError>()) {
+                let message = "the request body is larger than this server takes; send fewer instances at once";
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+            } else {
+                ApiError::bad_request("broken_body", "the request body broke off")
+            }
+        })
+    }
 }
 
 /// Counts what is refused before any handler sees it.
@@ -222,15 +242,13 @@ pub fn finished(router: Router) -> Router {
 /// Puts request ids around the whole `router`, and an answer in the protocol's own way instead of a dropped connection when
 /// a handler panics.
 pub fn guarded(router: Router, answer: fn(ApiError) -> Response) -> Router {
-    Router::new().fallback_service(service_fn(move |request| answered(request, router.clone(), answer)))
+    router.layer(layer_fn(move |inner: Route| {
+        service_fn(move |request| answered(request, inner.clone(), answer))
+    }))
 }
 
-/// What `router` answers, under the caller's `x-request-id` or one that is made here; every answer and log line carries it.
-async fn answered(
-    request: Request,
-    mut router: Router,
-    answer: fn(ApiError) -> Response,
-) -> Result<Response, Infallible> {
+/// What `inner` answers, under the caller's `x-request-id` or one that is made here; every answer and log line carries it.
+async fn answered(request: Request, inner: Route, answer: fn(ApiError) -> Response) -> Result<Response, Infallible> {
     let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok());
     let id: Arc<str> = match given {
         Some(id) if !id.is_empty() && id.len() <= 128 => id.into(),
@@ -243,7 +261,7 @@ async fn answered(
     };
     let answering = async {
         // Whatever a handler leaves half-way is its request's own.
-        let answering = AssertUnwindSafe(async { router.call(request).await });
+        let answering = AssertUnwindSafe(inner.oneshot(request));
         match answering.catch_unwind().await {
             Ok(Ok(response)) => response,
             Err(panic) => answer(ApiError::internal(&cause(&*panic))),
@@ -270,18 +288,10 @@ pub struct RawBody(pub Bytes);
 impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        Bytes::from_request(request, state)
-            .await
-            .map(Self)
-            .map_err(|rejection: BytesRejection| {
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    let message = "the request body is larger than this server takes; send fewer instances at once";
-                    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-                } else {
-                    ApiError::bad_request("broken_body", "the request body broke off")
-                }
-            })
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let limit = request.extensions().get::<BodyLimit>().copied();
+        let body = limit.unwrap_or(BodyLimit::DEFAULT).read(request.into_body()).await?;
+        Ok(Self(body))
     }
 }
 
@@ -310,7 +320,6 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
 
 #[cfg(test)]
 mod tests {
-    use axum::body::to_bytes;
     use axum::routing::{get, post};
     use serde_json::Value;
 

@@ -348,10 +348,12 @@ pub struct Join {
 impl Join {
     /// The entity that these values of [`Service::keys`] name, or `None` if one of them is null.
     pub fn entity_key(&self, keys: &[Option<KeyValue>]) -> Option<EntityKey> {
-        let values: Option<Vec<&KeyValue>> = self.key_indexes.iter().map(|&i| keys[i].as_ref()).collect();
-        Some(EntityKey::new(
-            self.view.entity.join_keys.iter().map(|k| &k.name).zip(values?),
-        ))
+        let values = self.key_indexes.iter().map(|&i| keys[i].as_ref());
+        if values.clone().any(|value| value.is_none()) {
+            return None;
+        }
+        let names = self.view.entity.join_keys.iter().map(|k| &k.name);
+        Some(EntityKey::new(names.zip(values.flatten())))
     }
 }
 

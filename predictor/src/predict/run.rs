@@ -122,28 +122,32 @@ impl App {
     }
 
     /// What `answering` gives within the budget, counted.
-    pub(crate) async fn within<T>(
+    pub(crate) fn within<T>(
         &self,
         route: Route<'_>,
         budget: Budget,
         answering: impl Future<Output = Result<T, PredictError>>,
-    ) -> Result<T, PredictError> {
-        let model = route.model();
-        let outcome = tokio::time::timeout_at(budget.deadline().into(), answering).await;
-        // Work that does not wait is not interrupted by the timeout, but an answer after the deadline is no answer.
-        let outcome = match outcome {
-            Ok(Ok(answer)) if !budget.is_over() => Ok(answer),
-            Ok(Err(error)) if !matches!(error, PredictError::DeadlineExceeded { .. }) => Err(error),
-            _ => Err(PredictError::DeadlineExceeded {
-                model: model.name.clone(),
-                // The caller's own, if that is shorter.
-                deadline: budget.total(),
-            }),
-        };
-        if let Err(error) = &outcome {
-            model.meters.unanswered(error.fault(), budget.elapsed());
+    ) -> impl Future<Output = Result<T, PredictError>> {
+        // It is some kilobytes, and all that is put around it, handlers and their layers too, would hold and move it as well.
+        let answering = Box::pin(answering);
+        async move {
+            let model = route.model();
+            let outcome = tokio::time::timeout_at(budget.deadline().into(), answering).await;
+            // Work that does not wait is not interrupted by the timeout, but an answer after the deadline is no answer.
+            let outcome = match outcome {
+                Ok(Ok(answer)) if !budget.is_over() => Ok(answer),
+                Ok(Err(error)) if !matches!(error, PredictError::DeadlineExceeded { .. }) => Err(error),
+                _ => Err(PredictError::DeadlineExceeded {
+                    model: model.name.clone(),
+                    // The caller's own, if that is shorter.
+                    deadline: budget.total(),
+                }),
+            };
+            if let Err(error) = &outcome {
+                model.meters.unanswered(error.fault(), budget.elapsed());
+            }
+            outcome
         }
-        outcome
     }
 
     /// Answers checked instances.

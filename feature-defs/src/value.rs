@@ -146,6 +146,7 @@ pub enum ValueRef<'a> {
 
 impl ValueRef<'_> {
     /// Its type.
+    #[inline]
     pub fn value_type(&self) -> ValueType {
         match self {
             Self::Bool(_) => ValueType::Bool,

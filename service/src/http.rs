@@ -239,8 +239,8 @@ pub fn finished(router: Router) -> Router {
     guarded(router, IntoResponse::into_response)
 }
 
-/// Puts request ids around the whole `router`, and an answer in the protocol's own way instead of a dropped connection when
-/// a handler panics.
+/// Puts request ids around the whole `router`, as it is by now, and an answer in the protocol's own way instead of a dropped
+/// connection when a handler panics.
 pub fn guarded(router: Router, answer: fn(ApiError) -> Response) -> Router {
     router.layer(layer_fn(move |inner: Route| {
         service_fn(move |request| answered(request, inner.clone(), answer))
@@ -382,6 +382,46 @@ mod tests {
             assert_eq!(json["request_id"], "r1");
             assert_eq!(response.headers()["x-request-id"], "r1");
             assert!(!json.to_string().contains("secret"), "{json}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_limited_as_it_comes_and_as_it_is_unpacked() {
+        const MIB: usize = 1 << 20;
+        let echo = || Router::new().route("/echo", post(|body: RawBody| async move { body.0 }));
+        let of_at_most = |body_bytes| {
+            let limits = Limits {
+                body_bytes,
+                body_within: Duration::from_secs(10),
+                in_flight: 1,
+            };
+            finished(Gate::new(limits).around_packing(echo(), 0))
+        };
+        let post = |body: Bytes, header: Option<(HeaderName, &'static str)>| {
+            let request = Request::post("/echo");
+            let request = header
+                .into_iter()
+                .fold(request, |request, (name, value)| request.header(name, value));
+            request.body(Body::from(body)).unwrap()
+        };
+        let packed = async |bytes: usize| {
+            let request = post(vec![b'x'; bytes].into(), Some((header::ACCEPT_ENCODING, "gzip")));
+            let response = of_at_most(bytes).oneshot(request).await.unwrap();
+            assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+            let packed = to_bytes(response.into_body(), MIB).await.unwrap();
+            post(packed, Some((header::CONTENT_ENCODING, "gzip")))
+        };
+        let plain = |bytes: usize| post(vec![b'x'; bytes].into(), None);
+        for (app, request, status) in [
+            (of_at_most(3 * MIB), plain(3 * MIB), 200),
+            (of_at_most(3 * MIB), plain(3 * MIB + 1), 413),
+            (of_at_most(3 * MIB), packed(3 * MIB).await, 200),
+            (of_at_most(3 * MIB), packed(3 * MIB + 1).await, 413),
+            (finished(echo()), plain(2 * MIB), 200),
+            (finished(echo()), plain(2 * MIB + 1), 413),
+        ] {
+            let what = format!("{request:?}");
+            assert_eq!(app.oneshot(request).await.unwrap().status().as_u16(), status, "{what}");
         }
     }
 

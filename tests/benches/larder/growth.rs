@@ -42,7 +42,7 @@ pub(crate) async fn tables(stand: &Stand, rounds: Rounds, most_entities: usize) 
         );
     }
     let by_views = measure(
-        "Growth: views of a row of 30 features, 50 where there are as many views (beside one view)",
+        "Growth: views of a row of 30 features; 50 views have 50 (beside one view)",
         &mut arms,
         rounds,
     )

@@ -130,22 +130,16 @@ async fn looked_up(
         asking("feature_service", json!("s3")),
     );
     let predicted = crate::serving::of_rows("gbdt_3", 1, stand.users);
-    let theirs_at = (feast.address, feast.worker()?);
+    let (theirs_at, ours_at) = ((feast.address, feast.worker()?), (address(&larder)?, larder.id()));
     let mut arms = Vec::new();
     for clients in [1, 8] {
         let at = arms.len();
-        for (by, (asked, ours)) in [("list", &by_list), ("service", &by_service)] {
+        for (by, (theirs_asked, ours_asked)) in [("list", &by_list), ("service", &by_service)] {
             let beside = arms.len();
             let name = |whose: &str| format!("{whose}: /get-online-features, by {by}");
-            let them = http(&name("Feast"), clients, &[theirs_at], asked, None);
-            let us = http(
-                &name("Larder"),
-                clients,
-                &[(address(&larder)?, larder.id())],
-                ours,
-                Some(beside),
-            );
-            arms.extend([them.asking(theirs.id()), us.asking(stand.redis.id())]);
+            let feast = http(&name("Feast"), clients, &[theirs_at], theirs_asked, None);
+            let larder = http(&name("Larder"), clients, &[ours_at], ours_asked, Some(beside));
+            arms.extend([feast.asking(theirs.id()), larder.asking(stand.redis.id())]);
         }
         arms.push(
             http(

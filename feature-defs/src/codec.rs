@@ -13,7 +13,7 @@
 //!               bytes a u32 length and the bytes; lists a u32 count and the items
 //! ```
 //!
-//! A tombstone ends after its header.
+//! A tombstone ends after its header. A float's -0 is read as 0.
 
 use std::convert::Infallible;
 
@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::name::FeatureName;
 use crate::time::Timestamp;
-use crate::value::{Value, ValueRef, ValueType};
+use crate::value::{Value, ValueRef, ValueType, one_zero};
 
 const FORMAT: u8 = 1;
 const KIND_VALUES: u8 = 0;
@@ -146,9 +146,9 @@ pub fn encode(schema: &Schema, header: Header, body: &Body, out: &mut Vec<u8>) {
     };
     assert_eq!(values.len(), schema.fields.len(), "one value a feature");
     let mut values = values.iter();
-    let encoded = encode_values(schema, header, out, |cell| {
+    let encoded = encode_values(schema, header, out, |slot| {
         if let Some(value) = values.next().and_then(Option::as_ref) {
-            cell.put(value.into());
+            slot.put(value.into());
         }
         Ok::<_, Infallible>(())
     });
@@ -162,12 +162,12 @@ pub fn encode_tombstone(schema: &Schema, header: Header, out: &mut Vec<u8>) {
 
 /// Where one value of a blob goes; null, if none is put there.
 #[derive(Debug)]
-pub struct Cell<'o> {
+pub struct Slot<'o> {
     field: &'o Field,
     out: &'o mut Vec<u8>,
 }
 
-impl Cell<'_> {
+impl Slot<'_> {
     /// The type of what goes there.
     pub fn value_type(&self) -> ValueType {
         self.field.value_type
@@ -186,7 +186,7 @@ impl Cell<'_> {
     }
 }
 
-/// Appends the blob of a value whose features `fill` gives, one a cell, in the order of the schema's fields.
+/// Appends the blob of a value whose features `fill` gives, one a slot, in the order of the schema's fields.
 ///
 /// # Errors
 /// What `fill` fails with: then `out` ends anywhere in the blob.
@@ -194,14 +194,14 @@ pub fn encode_values<E>(
     schema: &Schema,
     header: Header,
     out: &mut Vec<u8>,
-    mut fill: impl FnMut(Cell<'_>) -> Result<(), E>,
+    mut fill: impl FnMut(Slot<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     put_header(schema, header, KIND_VALUES, out);
     let bitmap_at = out.len();
     out.resize(bitmap_at + schema.fields.len().div_ceil(8), 0);
     for (i, field) in schema.fields.iter().enumerate() {
         let empty = out.len();
-        fill(Cell { field, out })?;
+        fill(Slot { field, out })?;
         // A value takes a byte at least.
         if out.len() == empty {
             out[bitmap_at + i / 8] |= 1 << (i % 8);
@@ -308,9 +308,7 @@ fn put_list(list: &Value, out: &mut Vec<u8>) {
     match list {
         Value::Float32List(items) => {
             put_len(items.len(), out);
-            items
-                .iter()
-                .for_each(|x| out.extend_from_slice(&x.to_le_bytes()));
+            items.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes()));
         }
         Value::Int64List(items) => {
             put_len(items.len(), out);
@@ -340,13 +338,13 @@ fn take(field: &Field, rest: &mut &[u8]) -> Result<Value, DecodeError> {
     Ok(match field.value_type {
         ValueType::Bool => Value::Bool(take_array::<1>(field, rest)?[0] != 0),
         ValueType::Int64 => Value::Int64(i64::from_le_bytes(take_array(field, rest)?)),
-        ValueType::Float32 => Value::Float32(f32::from_le_bytes(take_array(field, rest)?)),
-        ValueType::Float64 => Value::Float64(f64::from_le_bytes(take_array(field, rest)?)),
+        ValueType::Float32 => Value::Float32(one_zero(f32::from_le_bytes(take_array(field, rest)?))),
+        ValueType::Float64 => Value::Float64(one_zero(f64::from_le_bytes(take_array(field, rest)?))),
         ValueType::Timestamp => Value::Timestamp(Timestamp::from_micros(i64::from_le_bytes(take_array(field, rest)?))),
         ValueType::String => Value::String(text(take_bytes(field, rest)?)?),
         ValueType::Bytes => Value::Bytes(take_bytes(field, rest)?.to_vec()),
         ValueType::Float32List => Value::Float32List(take_items(field, rest, |rest| {
-            take_array(field, rest).map(f32::from_le_bytes)
+            take_array(field, rest).map(f32::from_le_bytes).map(one_zero)
         })?),
         ValueType::Int64List => Value::Int64List(take_items(field, rest, |rest| {
             take_array(field, rest).map(i64::from_le_bytes)
@@ -460,6 +458,18 @@ mod tests {
         ]
         .concat();
         assert_eq!(hex, golden);
+    }
+
+    #[test]
+    fn of_the_two_zeros_one_is_read() {
+        let zeros = |single: f32, double: f64| {
+            let list = Value::Float32List(vec![single, 1.0]);
+            vec![Some(Value::Float32(single)), Some(Value::Float64(double)), Some(list)]
+        };
+        let types = [ValueType::Float32, ValueType::Float64, ValueType::Float32List];
+        let schema = Schema::new((0..).zip(types).map(|(i, t)| field(&format!("f{i}"), t)).collect());
+        let blob = blob(&schema, header(1, None), &Body::Values(zeros(-0.0, -0.0)));
+        assert_eq!(decode_body(&blob, &schema), Ok(Body::Values(zeros(0.0, 0.0))));
     }
 
     #[test]

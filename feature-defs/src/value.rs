@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Add;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -93,7 +94,14 @@ impl FromStr for ValueType {
 #[error("`{0}` is not a type")]
 pub struct UnknownType(pub String);
 
-/// A value that is there. Equality of floats is by bits, so that a stored value equals itself.
+/// A float from where features are kept: of the two zeros there is one, for they tie where a source's rows are sorted, and which
+/// of them came first must not show.
+pub fn one_zero<T: Add<Output = T> + Default>(x: T) -> T {
+    // -0 and 0 is 0.
+    x + T::default()
+}
+
+/// A value that is there. Equality of floats is by bits, so that a value equals itself.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "each variant holds what the ValueType of its name says")]
 pub enum Value {

@@ -67,7 +67,7 @@ fn encode_value(
     // Of most types a feature takes up to 8 bytes; a longer blob grows.
     let mut blob = Vec::with_capacity(64 + 8 * view.fields().len());
     match present {
-        true => encode_values(&view.schema, header, &mut blob, |cell| fields.put(cell))?,
+        true => encode_values(&view.schema, header, &mut blob, |slot| fields.put(slot))?,
         false => encode_tombstone(&view.schema, header, &mut blob),
     }
     Ok((blob, event))

@@ -141,7 +141,7 @@ fn feature(
             let order = format!(
                 "{event} DESC, {} DESC NULLS LAST, {} DESC",
                 sql::created(&view.source),
-                sql::total_order(&value, value_type).join(" DESC, ")
+                sql::sortable(&value, value_type)
             );
             let all = filtered(
                 format!("array_agg({value} ORDER BY {order})"),

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use feature_defs::codec::Cell;
+use feature_defs::codec::Slot;
 use feature_defs::definitions::View;
 use feature_defs::key::{EntityKey, KeyValue};
 use feature_defs::time::Timestamp;
-use feature_defs::value::{Value, ValueRef, ValueType};
+use feature_defs::value::{Value, ValueRef, ValueType, one_zero};
 use sqlx::postgres::PgRow;
 use sqlx::{Row, ValueRef as _};
 
@@ -92,9 +92,9 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field into a blob.
-    pub(crate) fn put(&mut self, cell: Cell<'_>) -> Result<(), DecodeError> {
+    pub(crate) fn put(&mut self, slot: Slot<'_>) -> Result<(), DecodeError> {
         match self.raw()? {
-            Some(bytes) => decode(cell.value_type(), bytes, |value| cell.put(value)),
+            Some(bytes) => decode(slot.value_type(), bytes, |value| slot.put(value)),
             None => Ok(()),
         }
     }
@@ -134,8 +134,8 @@ fn answered(row: &PgRow, column: usize) -> Result<Option<&[u8]>, DecodeError> {
     }
 }
 
-/// A value in Postgres's binary form of the type that SQL casts features of this type to, as `then` takes it: called in a
-/// place of its own for each type, where what it does with the others is left out.
+/// What `then` makes of a value in Postgres's binary form of the type that SQL casts features of this type to. Inlined into
+/// each arm, `then` has no type left to ask for.
 #[inline]
 fn decode<'a, T>(
     value_type: ValueType,
@@ -146,7 +146,9 @@ fn decode<'a, T>(
         ValueType::Bool => then(ValueRef::Bool(exact::<1>(bytes, value_type)? != [0])),
         ValueType::Int64 => then(ValueRef::Int64(i64::from_be_bytes(exact(bytes, value_type)?))),
         ValueType::Float32 => then(ValueRef::Float32(single(bytes)?)),
-        ValueType::Float64 => then(ValueRef::Float64(f64::from_be_bytes(exact(bytes, value_type)?))),
+        ValueType::Float64 => then(ValueRef::Float64(one_zero(f64::from_be_bytes(exact(
+            bytes, value_type,
+        )?)))),
         ValueType::Timestamp => then(ValueRef::Timestamp(timestamp(bytes)?)),
         ValueType::String => then(ValueRef::String(text(bytes)?)),
         ValueType::Bytes => then(ValueRef::Bytes(bytes)),
@@ -160,7 +162,7 @@ fn decode<'a, T>(
 
 #[inline]
 fn single(bytes: &[u8]) -> Result<f32, DecodeError> {
-    Ok(f32::from_be_bytes(exact(bytes, ValueType::Float32)?))
+    Ok(one_zero(f32::from_be_bytes(exact(bytes, ValueType::Float32)?)))
 }
 
 fn list<T>(
@@ -220,6 +222,27 @@ fn exact<const N: usize>(bytes: &[u8], value_type: ValueType) -> Result<[u8; N],
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_the_two_zeros_one_is_read() {
+        let double = (-0.0_f64).to_be_bytes();
+        let single = (-0.0_f32).to_be_bytes();
+        let list = [
+            &1_i32.to_be_bytes()[..],
+            &[0; 8],
+            &1_i32.to_be_bytes(),
+            &1_i32.to_be_bytes(),
+            &4_i32.to_be_bytes(),
+            &single,
+        ];
+        for (bytes, zero) in [
+            (&double[..], Value::Float64(0.0)),
+            (&single, Value::Float32(0.0)),
+            (&list.concat(), Value::Float32List(vec![0.0])),
+        ] {
+            assert_eq!(decode(zero.value_type(), bytes, Value::from), Ok(zero));
+        }
+    }
 
     #[test]
     fn a_torn_answer_is_an_error_never_a_panic() {

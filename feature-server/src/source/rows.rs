@@ -76,7 +76,7 @@ fn value(view: &View, columns: &Columns) -> (String, String) {
             Some(_) => format!("CASE WHEN {present} THEN {feature} END AS f{i}"),
             None => format!("{feature} AS f{i}"),
         });
-        order.extend(sql::total_order(feature, field.value_type));
+        order.push(sql::sortable(feature, field.value_type));
     }
     (list.join(", "), order.join(", "))
 }

@@ -194,26 +194,12 @@ pub(crate) const fn pg_type(value_type: ValueType) -> &'static str {
     }
 }
 
-/// A value for sorting: text by its bytes, so that the order is the same on every machine.
+/// A value for sorting: text by its bytes, so that the order is the same on every machine. The two zeros of
+/// floats have one place in it: once they are read, they are one value.
 pub(crate) fn sortable(expression: &str, value_type: ValueType) -> String {
     match value_type {
         ValueType::String | ValueType::StringList => format!("{expression} COLLATE \"C\""),
         _ => expression.to_owned(),
-    }
-}
-
-/// An order in which values that differ at all have a place. The two zeros of floats are equal, but not the same: they
-/// differ as text. Only zeros are written so, since text of every value took a third of a full run; but in a list they
-/// may stand anywhere.
-pub(crate) fn total_order(expression: &str, value_type: ValueType) -> Vec<String> {
-    let value = sortable(expression, value_type);
-    let text = format!("{expression}::text COLLATE \"C\"");
-    match value_type {
-        ValueType::Float32 | ValueType::Float64 => {
-            vec![value, format!("CASE WHEN {expression} = 0 THEN {text} END")]
-        }
-        ValueType::Float32List => vec![value, text],
-        _ => vec![value],
     }
 }
 

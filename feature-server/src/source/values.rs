@@ -143,7 +143,8 @@ pub(crate) fn expectations_query(view: &View, values: &str) -> String {
         list.push(beyond(">", expectation.max));
         let ends = view.fields()[expectation.feature].value_type.is_number();
         list.extend(["min", "max"].map(|end| match ends {
-            true => format!("{end}({feature})::text"),
+            // With 0 added, the two zeros are one.
+            true => format!("({end}({feature}) + 0)::text"),
             false => "NULL::text".to_owned(),
         }));
     }

@@ -135,8 +135,8 @@ fn packed(row: &[u8], schema: &Schema) -> Option<(String, Vec<u8>)> {
     };
     let mut blob = Vec::with_capacity(200);
     let mut value = || Some(ValueRef::Float32(f32::from_be_bytes(next()?.try_into().ok()?)));
-    encode_values(schema, header, &mut blob, |cell| {
-        value().map(|value| cell.put(value)).ok_or(())
+    encode_values(schema, header, &mut blob, |slot| {
+        value().map(|value| slot.put(value)).ok_or(())
     })
     .ok()?;
     Some((format!("larder:bench:{VIEW}:{{user_id={user}}}"), blob))

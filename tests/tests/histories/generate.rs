@@ -253,6 +253,8 @@ impl History<'_> {
                 Some(quarters),
                 Some(1.0),
                 Some(2.0),
+                Some(0.0),
+                Some(-0.0),
                 Some(f64::NAN),
                 None,
             ]),

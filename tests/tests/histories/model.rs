@@ -27,6 +27,8 @@ impl PartialEq for Cell {
             (Self::Null, Self::Null) => true,
             (Self::Bool(a), Self::Bool(b)) => a == b,
             (Self::Int(a), Self::Int(b)) | (Self::Time(a), Self::Time(b)) => a == b,
+            // The two zeros are told apart, but the product is to know one of them only.
+            (Self::Float(a), Self::Float(b)) if *a == 0.0 && *b == 0.0 => a.is_sign_positive() == b.is_sign_positive(),
             (Self::Float(a), Self::Float(b)) => (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()),
             (Self::Text(a), Self::Text(b)) => a == b,
             _ => false,
@@ -156,9 +158,9 @@ fn compare(a: &Cell, b: &Cell) -> Ordering {
     }
 }
 
-/// What a row holds, without what no feature can hold: NaN and infinite times are null.
+/// What a row holds, without what no feature can hold: NaN and infinite times are null, and -0 is 0.
 fn cell(row: &Row, column: Column) -> Cell {
-    let float = |x: Option<f64>| x.filter(|x| !x.is_nan()).map(Cell::Float);
+    let float = |x: Option<f64>| x.filter(|x| !x.is_nan()).map(|x| Cell::Float(x + 0.0));
     let value = match column {
         Column::X => float(row.x),
         Column::Y => float(row.y),

@@ -165,18 +165,18 @@ async fn every_sort_of_value_arrives_as_it_was_given() {
     assert_eq!(
         ground.values("person", "ann", "12:00").await.as_deref(),
         Some(
-            "true -32768 9223372036854775807 0.1 -0.0 1.2345678901234567e+19 O'Hare \\ \"x\" ü 00ff 2013-11-05T11:30:00.000001Z [1.5,null] [1,-1] [\"a\",\"b,\\\"c\"] fine a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
+            "true -32768 9223372036854775807 0.1 0.0 1.2345678901234567e+19 O'Hare \\ \"x\" ü 00ff 2013-11-05T11:30:00.000001Z [1.5,null] [1,-1] [\"a\",\"b,\\\"c\"] fine a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
         )
     );
     let stored: String = sqlx::query_scalar(
-        "SELECT concat_ws(' ', exact, code || '.', day, local, singles, more, twice, created IS NOT NULL) FROM events",
+        "SELECT concat_ws(' ', \"double\", exact, code || '.', day, local, singles, more, twice, created IS NOT NULL) FROM events",
     )
     .fetch_one(&mut ground.source)
     .await
     .unwrap();
     assert_eq!(
         stored,
-        "12345678901234567890.5 a. 2013-11-05 2013-11-05 11:00:00 {0.1,NaN,NULL} {\"a\": [1, null, {\"b\": 2.5}]} 18 t"
+        "-0 12345678901234567890.5 a. 2013-11-05 2013-11-05 11:00:00 {0.1,NaN,NULL} {\"a\": [1, null, {\"b\": 2.5}]} 18 t"
     );
     // NaN is how floats spell "no value".
     let none = row(json!({"event": "2013-11-05T11:31:00", "double": "NaN", "exact": "NaN", "single": "-Infinity"}));

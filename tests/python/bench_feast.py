@@ -15,7 +15,7 @@ advises twice the cores and one. A request is `POST /get-online-features` with
     {"features": [...], "entities": {"user_id": [1]}}
 
 its features the list that `prepare` prints. The feature service `all` has the same ones, but a request by its name,
-`{"feature_service": "all", ...}`, costs the server about three times the CPU: it reads the service's definition anew each time.
+`{"feature_service": "all", ...}`, costs the server about two and a half times the CPU: it reads the service's definition anew each time.
 """
 
 import argparse

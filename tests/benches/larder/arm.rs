@@ -9,7 +9,7 @@ use ort::session::Session;
 use ort::value::TensorRef;
 use redis::aio::MultiplexedConnection;
 
-use crate::load::{Load, Requests, Until, http};
+use crate::load::{Connection, Load, Requests, Until, connect, http};
 use crate::process::cpu_seconds;
 use crate::report::{Table, median};
 
@@ -125,8 +125,10 @@ impl Arm {
             let all = servers.iter().map(|pid| cpu_seconds(*pid)).sum::<Result<f64>>()?;
             Ok((all, self.redis.map_or(Ok(0.0), cpu_seconds)?))
         };
+        // What connecting costs is no part of what answers cost.
+        let connections = self.work.connections(self.clients).await?;
         let before = used()?;
-        let load = self.work.run(self.clients, lasts, self.sent).await?;
+        let load = self.work.run(connections, self.clients, (lasts, self.sent)).await?;
         let after = used()?;
         let micros = |seconds: f64| seconds * 1e6 / load.answers() as f64;
         self.sent += load.answers().div_ceil(self.clients);
@@ -139,12 +141,23 @@ impl Arm {
 }
 
 impl Work {
-    async fn run(&mut self, clients: usize, lasts: Duration, sent: usize) -> Result<Load> {
+    /// The connections of those who ask servers.
+    async fn connections(&self, clients: usize) -> Result<Vec<Connection>> {
+        let Self::Http { servers, requests } = self else {
+            return Ok(Vec::new());
+        };
+        let servers: Vec<SocketAddr> = servers.iter().map(|(address, _)| *address).collect();
+        connect(&servers, clients, requests).await
+    }
+
+    async fn run(
+        &mut self,
+        connections: Vec<Connection>,
+        clients: usize,
+        (lasts, sent): (Duration, usize),
+    ) -> Result<Load> {
         match self {
-            Self::Http { servers, requests } => {
-                let servers: Vec<SocketAddr> = servers.iter().map(|(address, _)| *address).collect();
-                http(&servers, clients, (lasts, sent), requests).await
-            }
+            Self::Http { requests, .. } => http(connections, (lasts, sent), requests).await,
             Self::Mget { connection, keys } => mget(connection, clients, Until::after(lasts), keys).await,
             Self::Model { session, rows, width } => {
                 let count = rows.len() / *width;

@@ -123,14 +123,8 @@ impl Requests {
     }
 }
 
-/// So many clients, each with a connection of its own that stays open, at these servers in turn, for some time. Each has sent so
-/// many requests before.
-pub(crate) async fn http(
-    servers: &[SocketAddr],
-    clients: usize,
-    (lasts, sent): (Duration, usize),
-    requests: &Arc<Requests>,
-) -> Result<Load> {
+/// Connections of so many clients to these servers in turn.
+pub(crate) async fn connect(servers: &[SocketAddr], clients: usize, requests: &Requests) -> Result<Vec<Connection>> {
     let mut connections = Vec::with_capacity(clients);
     for client in 0..clients {
         let mut connection = Connection::open(servers[client % servers.len()]).await?;
@@ -138,7 +132,16 @@ pub(crate) async fn http(
         connection.ask(&requests.0[client % requests.0.len()]).await?;
         connections.push(connection);
     }
-    // From here on: who connects last asks as long.
+    Ok(connections)
+}
+
+/// Clients that each ask on a connection of their own for some time. Each has sent so many requests before.
+pub(crate) async fn http(
+    connections: Vec<Connection>,
+    (lasts, sent): (Duration, usize),
+    requests: &Arc<Requests>,
+) -> Result<Load> {
+    let clients = connections.len();
     let until = Until::after(lasts);
     let asking = connections.into_iter().enumerate().map(|(client, mut connection)| {
         let (requests, until) = (Arc::clone(requests), until.clone());
@@ -176,7 +179,7 @@ pub(crate) async fn ask_once(server: SocketAddr, requests: &Requests) -> Result<
 }
 
 /// A client's connection. Not a client library, whose own work would take from the server's cores what is measured.
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
     body: Vec<u8>,

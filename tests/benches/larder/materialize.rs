@@ -12,7 +12,7 @@ use crate::load::{Load, Until};
 use crate::plain::Way;
 use crate::process::{cpu_seconds, peak_memory};
 use crate::report::{Table, median};
-use crate::stand::{FEATURES, Stand};
+use crate::stand::{FEATURES, MEANS, Stand};
 
 /// The view that is materialized: all features of a user in one value.
 pub(crate) const VIEW: &str = "v1_0";
@@ -38,18 +38,21 @@ pub(crate) async fn tables(stand: &Stand, rounds: usize) -> Result<Vec<Table>> {
 }
 
 async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
-    let names = [
-        "COPY to nowhere",
-        "COPY, pack, SET: empty store",
-        "COPY, pack, SET: overwriting",
-        "COPY of newest rows, pack, SET: empty store",
-        "COPY of newest rows, pack, SET: overwriting",
-        "materialize: empty store",
-        "materialize: the same moment again",
-        "materialize: a later moment, overwriting",
+    // Each beside the arm that its rate is set in relation to.
+    let arms = [
+        ("COPY to nowhere", None),
+        ("COPY, pack, SET: empty store", None),
+        ("COPY, pack, SET: overwriting", None),
+        ("COPY of newest rows, pack, SET: empty store", None),
+        ("COPY of newest rows, pack, SET: overwriting", None),
+        ("materialize: empty store", Some(3)),
+        ("materialize: the same moment again", Some(4)),
+        ("materialize: a later moment, overwriting", Some(4)),
+        ("materialize 30 means of 30 days: empty store", Some(3)),
+        ("materialize 30 means of 30 days: the same moment again", Some(4)),
+        ("materialize 30 means of 30 days: a later moment, overwriting", Some(4)),
     ];
-    let yardsticks = [None, None, None, None, None, Some(3), Some(4), Some(4)];
-    let mut taken: [Vec<Run>; 8] = Default::default();
+    let mut taken: [Vec<Run>; 11] = Default::default();
     for _ in 0..rounds {
         stand.flush().await?;
         taken[0].push(watched(stand, Way::Copy.command(stand)?).await?);
@@ -60,11 +63,14 @@ async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
         taken[4].push(watched(stand, Way::Newest.command(stand)?).await?);
         stand.flush().await?;
         let moment = stand.moment().await?;
-        let as_of = [VIEW, "--as-of", &moment];
-        taken[5].push(run(stand, &as_of).await?);
-        taken[6].push(run(stand, &as_of).await?);
+        for (view, first) in [(VIEW, 5), (MEANS, 8)] {
+            let as_of = [view, "--as-of", &moment];
+            taken[first].push(run(stand, &as_of).await?);
+            taken[first + 1].push(run(stand, &as_of).await?);
+        }
         stand.move_on().await?;
         taken[7].push(run(stand, &[VIEW]).await?);
+        taken[10].push(run(stand, &[MEANS]).await?);
     }
     let columns = [
         "rows/s",
@@ -78,7 +84,7 @@ async fn runs(stand: &Stand, rounds: usize) -> Result<Table> {
         &columns,
     );
     let rows = stand.users as f64;
-    for ((name, own), yardstick) in names.into_iter().zip(&taken).zip(yardsticks) {
+    for ((name, yardstick), own) in arms.into_iter().zip(&taken) {
         let of = |figure: &dyn Fn(&Run) -> f64| median(own.iter().map(figure).collect());
         let relation = yardstick.map(|other: usize| {
             let pairs = own.iter().zip(&taken[other]);

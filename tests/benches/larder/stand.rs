@@ -28,6 +28,8 @@ pub(crate) const FEATURES: usize = 30;
 pub(crate) const VIEWS: [usize; 4] = [1, 3, 5, 15];
 /// More views than features: each has one of them, some features are in two, and the model looks at as many as always.
 pub(crate) const MANY_VIEWS: usize = 50;
+/// The aggregate view.
+pub(crate) const MEANS: &str = "means";
 /// The first users, who alone have values in these.
 pub(crate) const FEW: usize = 10_000;
 const PROJECT: &str = "bench";
@@ -243,7 +245,8 @@ async fn fill(database: &Database, users: usize) -> Result<()> {
     Ok(())
 }
 
-/// All features of a user, over so many views, for each of [`VIEWS`]; and one feature of the first users in each of many views.
+/// All features of a user, over so many views, for each of [`VIEWS`]; one feature of the first users in each of many views; and
+/// the mean of each feature.
 fn definitions() -> String {
     let mut text = format!(
         "format = 1\nproject = \"{PROJECT}\"\n\n\
@@ -255,7 +258,16 @@ fn definitions() -> String {
         let of_view = |view: usize| (view * FEATURES / views..(view + 1) * FEATURES / views).collect();
         text += &spread(views, "events", of_view);
     }
-    text + &spread(MANY_VIEWS, "few", |view| vec![view % FEATURES])
+    text += &spread(MANY_VIEWS, "few", |view| vec![view % FEATURES]);
+    let means: Vec<String> = (0..FEATURES)
+        .map(|i| format!("{{ name = \"f{i}\", function = \"mean\", column = \"f{i}\", windows = [\"30d\"] }}"))
+        .collect();
+    _ = write!(
+        text,
+        "\n[[feature_view]]\nname = \"{MEANS}\"\nentity = \"user\"\nsource = \"events\"\naggregate = [{}]\n",
+        means.join(", ")
+    );
+    text
 }
 
 /// So many views, each of these features, and the feature service of all.

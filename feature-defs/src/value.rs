@@ -97,7 +97,7 @@ pub struct UnknownType(pub String);
 /// A float from where features are kept: of the two zeros there is one, for they tie where a source's rows are sorted, and which
 /// of them came first must not show.
 pub fn one_zero<T: Add<Output = T> + Default>(x: T) -> T {
-    // -0 and 0 is 0.
+    // The sum of -0 and 0 is 0.
     x + T::default()
 }
 

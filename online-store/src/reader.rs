@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::{Deadline, SharedConnection};
 use crate::error::StoreError;
 use crate::found::Found;
+use crate::script::pipeline;
 use crate::views::{Known, NamedView, Views};
 
 /// How often markers and schemas are read again.
@@ -196,9 +197,8 @@ impl OnlineReader {
         if asked.is_empty() {
             return Ok(vec![Value::Nil; lookups.len()]);
         }
-        let mut commands = Pipeline::with_capacity(asked.len().div_ceil(KEYS_PER_MGET));
         let mut key = String::new();
-        for keys in asked.chunks(KEYS_PER_MGET) {
+        let commands = asked.chunks(KEYS_PER_MGET).map(|keys| {
             let mut command = Cmd::with_capacity(keys.len() + 1, keys.len() * KEY_BYTES);
             command.arg("MGET");
             for (named, entity) in keys {
@@ -206,9 +206,9 @@ impl OnlineReader {
                 named.keys.push(entity, &mut key);
                 command.arg(&key);
             }
-            commands.add_command(command);
-        }
-        let answered = self.connection.send_by(&commands, deadline).await?;
+            command
+        });
+        let answered = self.connection.send_by(&pipeline(commands), deadline).await?;
         let mut answers = Vec::with_capacity(asked.len());
         for (keys, answer) in asked.chunks(KEYS_PER_MGET).zip(answered) {
             let values: Vec<Value> = self.connection.read(answer)?;

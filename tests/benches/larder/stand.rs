@@ -28,10 +28,10 @@ pub(crate) const FEATURES: usize = 30;
 pub(crate) const VIEWS: [usize; 4] = [1, 3, 5, 15];
 /// More views than features: each has one of them, some features are in two, and the model looks at as many as always.
 pub(crate) const MANY_VIEWS: usize = 50;
-/// The aggregate view.
-pub(crate) const MEANS: &str = "means";
 /// The first users, who alone have values in these.
 pub(crate) const FEW: usize = 10_000;
+/// The aggregate view.
+pub(crate) const MEANS: &str = "means";
 const PROJECT: &str = "bench";
 const TIMES: &str = "event_timestamp = \"happened_at\"\ncreated_timestamp = \"created_at\"\n";
 /// What the slow model is to take.
